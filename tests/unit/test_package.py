@@ -1,0 +1,105 @@
+"""The package as it is shipped: its names, its version, its files, and the walls the suite runs within."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import batchkit
+
+PACKAGE = Path(batchkit.__file__).parent
+PROJECT = Path(__file__).parents[2]
+
+
+def project_files() -> Iterator[Path]:
+    """Every text file of the project, wherever the package itself is installed."""
+    yield from (path for path in sorted(PROJECT.glob("*.*")) if path.is_file())
+    for folder in [PACKAGE, *(PROJECT / name for name in (".ci", "benchmarks", "docs", "examples", "tests"))]:
+        yield from (
+            path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts
+        )
+
+
+def public_names() -> list[str]:
+    return list(getattr(batchkit, "__all__", []))
+
+
+def test_every_public_name_is_listed_in_order_and_importable() -> None:
+    """`batchkit.__all__` is sorted, has no repeats, and each name in it exists."""
+    names = public_names()
+    assert names == sorted(set(names))
+    assert [name for name in names if not hasattr(batchkit, name)] == []
+
+
+def test_the_package_file_is_a_table_of_contents() -> None:
+    """`batchkit/__init__.py` holds a docstring, imports and `__all__`, and no code of its own."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+    assert ast.get_docstring(tree)
+    assert [type(node).__name__ for node in tree.body[1:] if not isinstance(node, allowed)] == []
+
+
+def test_the_version_is_told_once() -> None:
+    """The changelog's newest heading names the version of the installed distribution."""
+    installed = importlib.metadata.version("message-batchkit")
+    headings = re.findall(
+        r"^## \[?([^\]\s]+)", (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert installed in headings[:2]
+    assert not hasattr(batchkit, "__version__")
+
+
+def test_the_package_tells_type_checkers_that_it_is_typed() -> None:
+    """The installed package carries the `py.typed` marker."""
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_modules_stay_small_enough_to_read() -> None:
+    """No module of the package passes 400 lines: one that does is split by noun."""
+    lengths = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_bytes().splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+
+
+def test_no_file_names_a_place_on_some_machine() -> None:
+    """No file of the project holds an absolute path of the machine it was written on."""
+    place = re.compile(rb"(?<![\w.<])/(?:root|home|work|Users)/|/tmp/[a-z]")
+    assert [path.name for path in project_files() if place.search(path.read_bytes())] == []
+
+
+@pytest.mark.parametrize("address", [("192.0.2.1", 80), ("example.com", 443)])
+def test_no_test_can_leave_loopback(address: tuple[str, int]) -> None:
+    """A connection to another machine, by number or by name, is refused before a packet leaves."""
+    with pytest.raises(RuntimeError, match="loopback only"):
+        socket.create_connection(address, timeout=1)
+
+
+def test_no_datagram_can_leave_loopback() -> None:
+    """A datagram to another machine is refused, and so is a connection that reports by error number."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with pytest.raises(RuntimeError, match="loopback only"):
+            sock.sendto(b"out", ("192.0.2.1", 53))
+        with pytest.raises(RuntimeError, match="loopback only"):
+            sock.connect_ex(("192.0.2.1", 53))
+
+
+def test_loopback_itself_is_open() -> None:
+    """A server on 127.0.0.1 can be reached by number and by name."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for host in ("127.0.0.1", "localhost"):
+            socket.create_connection((host, port), timeout=5).close()
+
+
+def test_no_test_has_a_key() -> None:
+    """The environment that tests and their child processes see holds no variable of the SDK."""
+    assert [name for name in os.environ if name.startswith("ANTHROPIC_")] == []
