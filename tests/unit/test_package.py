@@ -19,8 +19,9 @@ PROJECT = Path(__file__).parents[2]
 
 
 def project_files() -> Iterator[Path]:
-    """Every text file of the project, wherever the package itself is installed."""
-    yield from (path for path in sorted(PROJECT.glob("*.*")) if path.is_file())
+    """Every file of the project that a person wrote, wherever the package itself is installed."""
+    written = {".md", ".py", ".toml", ".yml"}
+    yield from (path for path in sorted(PROJECT.iterdir()) if path.suffix in written)
     for folder in [PACKAGE, *(PROJECT / name for name in (".ci", "benchmarks", "docs", "examples", "tests"))]:
         yield from (
             path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts
