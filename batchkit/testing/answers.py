@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import attrs
-from typing_extensions import TypeAlias
 
 __all__ = ["Answer", "Model", "echo_model", "fixed_model", "prompt_text"]
 
