@@ -77,6 +77,13 @@ def test_no_file_names_a_place_on_some_machine() -> None:
     assert [path.name for path in project_files() if place.search(path.read_bytes())] == []
 
 
+def test_the_checks_run_the_command_that_the_readme_gives() -> None:
+    """`.ci/run` runs the README's test command, word for word."""
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"^python -m pip install nox && python -m nox -s tests$", readme, re.MULTILINE)
+    assert f"bash -c '{command}'" in (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("address", [("192.0.2.1", 80), ("example.com", 443)])
 def test_no_test_can_leave_loopback(address: tuple[str, int]) -> None:
     """A connection to another machine, by number or by name, is refused before a packet leaves."""
