@@ -112,9 +112,8 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session
-def lowest(session: nox.Session) -> None:
-    """Do the lower bounds in pyproject.toml hold? The suite, on the oldest versions allowed."""
+def oldest(session: nox.Session) -> list[str]:
+    """Arguments that hold the runtime dependencies at the oldest versions pyproject.toml allows."""
     session.install("uv")
     pins = Path(session.create_tmp()) / "lowest.txt"
     session.run(
@@ -122,7 +121,22 @@ def lowest(session: nox.Session) -> None:
         "--python", str(Path(session.virtualenv.bin) / "python"), "--no-header", "--no-annotate",
         "--output-file", str(pins), "pyproject.toml",
     )  # fmt: skip
-    session.install("-e", ".", *group("tests"), "--constraint", str(pins))
+    return ["--constraint", str(pins)]
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Do the lower bounds in pyproject.toml hold? The suite, on the oldest versions allowed."""
+    session.install("-e", ".", *group("tests"), *oldest(session))
+    session.run("pytest", *workers(session), *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("versions", ["lowest", "newest"])
+def matrix(session: nox.Session, versions: str) -> None:
+    """Does it hold on every Python, with the oldest and with the newest dependencies allowed?"""
+    constraint = oldest(session) if versions == "lowest" else ["--upgrade"]
+    session.install("-e", ".", *group("tests"), *constraint)
     session.run("pytest", *workers(session), *session.posargs)
 
 
