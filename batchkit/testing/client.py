@@ -1,0 +1,58 @@
+"""A real SDK client on a simulated API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchkit.testing.answers import Model
+from batchkit.testing.simulator import Handler, SimulatedAPI
+
+if TYPE_CHECKING:
+    import anthropic
+
+__all__ = ["simulated_client"]
+
+BASE_URL = "http://simulator.invalid"
+"""An address that no resolver knows, so that a request that misses the transport fails."""
+
+
+def simulated_client(
+    *,
+    seed: int = 0,
+    profile: Any = None,
+    api: Handler | None = None,
+    model: Model | None = None,
+    **settings: Any,
+) -> anthropic.Anthropic:
+    """Return the real SDK client on a simulator in this process: no key, no network, no cost.
+
+    Args:
+        seed: Decides ids, durations and answers.
+        profile: The error profile of the shipped catalog model; None takes its own.
+        api: A simulator, or a wrapper around one, to use instead of a new one; then nothing else may be given.
+        model: Answers the requests instead of the shipped catalog model.
+        **settings: Further fields of `batchkit.testing.Settings`, and ``state`` for a journal's file.
+
+    Raises:
+        TypeError: ``api`` was given together with something that only a new simulator takes.
+    """
+    import anthropic
+    import httpx2
+
+    from batchkit.testing.transport import SimulatedTransport
+
+    if api is None:
+        api = SimulatedAPI(model or _shipped_model(profile), seed=seed, **settings)
+    elif seed or profile is not None or model is not None or settings:
+        raise TypeError("simulated_client(api=...) takes nothing else: the simulator has its own settings")
+    return anthropic.Anthropic(
+        api_key="simulated",
+        base_url=BASE_URL,
+        http_client=httpx2.Client(transport=SimulatedTransport(api), base_url=BASE_URL),
+    )
+
+
+def _shipped_model(profile: Any) -> Model:
+    from batchkit.testing.catalog_model import catalog_model
+
+    return catalog_model(profile)
