@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import os
+import pkgutil
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +48,20 @@ def test_the_package_file_is_a_table_of_contents() -> None:
     allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
     assert ast.get_docstring(tree)
     assert [type(node).__name__ for node in tree.body[1:] if not isinstance(node, allowed)] == []
+
+
+def test_every_module_can_be_imported_alone() -> None:
+    """Each module imports without the extras, and no import brings in the SDK, which is loaded late."""
+    modules = [
+        found.name
+        for found in pkgutil.walk_packages([str(PACKAGE)], prefix="batchkit.")
+        if not found.name.endswith("__main__")
+    ]
+    lines = [f"import sys, {', '.join(['batchkit', *modules])}", "print('anthropic' in sys.modules)"]
+    child = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (child.returncode, child.stdout.strip()) == (0, "False"), child.stderr
 
 
 def test_the_version_is_told_once() -> None:
