@@ -6,7 +6,7 @@ from batchkit.testing.bill import Bill
 from batchkit.testing.client import simulated_client
 from batchkit.testing.clock import FakeClock, SimulatedClock
 from batchkit.testing.http import Dropped, Request, Response
-from batchkit.testing.server import serve
+from batchkit.testing.serving import serve
 from batchkit.testing.settings import Settings
 from batchkit.testing.simulator import Handler, SimulatedAPI
 

@@ -17,7 +17,7 @@ from batchkit.testing.bill import Invoice, InvoiceWriter
 from batchkit.testing.http import error_body
 from batchkit.testing.lines import Lines
 from batchkit.testing.message import message
-from batchkit.testing.validate import refusal
+from batchkit.testing.validate import Checker
 
 __all__ = ["DAY", "Batch", "Latency", "Settled", "row_seed", "settle", "timestamp"]
 
@@ -133,6 +133,7 @@ def row_seed(seed: int, text: str) -> bytes:
 def settle(batch: Batch, requests: Lines, model: Model, seed: int) -> Settled:
     """Answer the requests of a batch that has ended."""
     rng = random.Random()
+    checker = Checker(batch.version)
     lasted = batch.ended_at - batch.created_at
     would_last = batch.done_at - batch.created_at
     unfinished = "expired" if batch.cancel_at is None or batch.ended_at >= batch.expires_at else "canceled"
@@ -148,7 +149,7 @@ def settle(batch: Batch, requests: Lines, model: Model, seed: int) -> Settled:
             result: dict[str, Any] = {"type": unfinished}
         else:
             rng.seed(int.from_bytes(digest[:12], "big"))
-            result = _result(request["params"], batch.version, model, rng, digest.hex())
+            result = _result(request["params"], checker, model, rng, digest.hex())
         kind = result["type"]
         counts[kind] += 1
         if kind == "succeeded":
@@ -159,8 +160,8 @@ def settle(batch: Batch, requests: Lines, model: Model, seed: int) -> Settled:
     return Settled(Lines.of(lines), {name: counts[name] for name in _OUTCOMES}, invoice.close())
 
 
-def _result(params: Any, version: str, model: Model, rng: random.Random, digest: str) -> dict[str, Any]:
-    wrong = refusal(params, version, batch=True)
+def _result(params: Any, checker: Checker, model: Model, rng: random.Random, digest: str) -> dict[str, Any]:
+    wrong = checker.refusal(params)
     if wrong is not None:
         return _errored("invalid_request_error", wrong, digest)
     answer: Answer = model(params, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from batchkit.testing.lines import Lines
 __all__ = ["Journal", "Record"]
 
 Record: TypeAlias = "tuple[dict[str, Any], Lines]"
+
+if sys.platform != "win32":
+    import fcntl
 
 _FRAME = struct.Struct(">4sIII")
 _MAGIC = b"bkj1"
@@ -27,11 +31,20 @@ class Journal:
 
     Args:
         path: The file; it is made if missing.
+
+    Raises:
+        ValueError: Another simulator has it open.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("ab")
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._file.close()
+                raise ValueError(f"{path} is in use by another simulator: stop that one first") from None
         path.chmod(0o600)
 
     def read(self) -> Iterator[Record]:

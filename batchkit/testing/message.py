@@ -135,16 +135,14 @@ def _thinking_tokens(params: Mapping[str, Any], rng: random.Random) -> int:
 
 def _length(value: Any) -> int:
     """Characters of all text inside a prompt's value, whatever its shape."""
-    match value:
-        case str():
-            return len(value)
-        case list():
-            return sum(map(_length, value))
-        case dict():
-            # A block's type, a message's role and cache marks are markup, not text.
-            return sum(_length(item) for key, item in value.items() if key not in _MARKUP)
-        case _:
-            return 0
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list):
+        return sum(map(_length, value))
+    if isinstance(value, dict):
+        # A block's type, a message's role and cache marks are markup, not text.
+        return sum(_length(item) for key, item in value.items() if key not in _MARKUP)
+    return 0
 
 
 _MARKUP = frozenset({"type", "role", "cache_control"})

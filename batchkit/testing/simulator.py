@@ -156,17 +156,11 @@ class SimulatedAPI:
         return attrs.evolve(response, headers=headers)
 
     def _answer(self, call: _Call) -> Response:
-        found = False
         for method, path, endpoint in _ROUTES:
             match = path.fullmatch(call.request.path)
-            if match is None:
-                continue
-            found = True
-            if method == call.request.method:
+            if match is not None and method == call.request.method:
                 return endpoint(self, call, *match.groups())
-        if found:
-            raise APIError("invalid_request_error", f"Method {call.request.method} is not allowed here")
-        raise APIError("not_found_error", f"Not found: {call.request.path}")
+        raise APIError("not_found_error", f"Not found: {call.request.method} {call.request.path}")
 
     def _workspace(self, request: Request) -> str | None:
         key = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix(

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from batchkit.testing.models import MODELS, ModelCard
 
-__all__ = ["REMOVED", "refusal"]
+__all__ = ["REMOVED", "Checker", "refusal"]
 
 Params: TypeAlias = Mapping[str, Any]
 Check: TypeAlias = Callable[[Params, ModelCard, str], "str | None"]
@@ -58,6 +58,34 @@ def refusal(params: Any, version: str, *, batch: bool) -> str | None:
         if found := check(params, card, version):
             return found
     return None
+
+
+class Checker:
+    """`refusal` for the many requests of one batch, which differ in little but their messages.
+
+    What does not depend on the messages is checked once for as long as it stays equal.
+
+    Args:
+        version: The ``anthropic-version`` header of the create.
+    """
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._accepted: list[tuple[Params, ModelCard]] = []
+
+    def refusal(self, params: Any) -> str | None:
+        """Return why the API refuses these ``params``, or None."""
+        if not isinstance(params, dict):
+            return refusal(params, self._version, batch=True)
+        rest = {name: value for name, value in params.items() if name != "messages"}
+        for accepted, card in self._accepted:
+            # 300.0 and 300 are equal, but only one of them is an integer.
+            if accepted == rest and type(accepted["max_tokens"]) is type(rest["max_tokens"]):
+                return _messages(params, card, self._version)
+        found = refusal(params, self._version, batch=True)
+        if found is None:
+            self._accepted = [(rest, MODELS[rest["model"]]), *self._accepted[:7]]
+        return found
 
 
 def _batch_only(params: Params) -> str | None:
