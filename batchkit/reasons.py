@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 class Reason(str, Enum):
     """Why a row is not (yet) a success. The text before the dot is its family."""
 
+    _value_: str
     prose: str
 
     def __new__(cls, code: str, prose: str) -> Reason:
