@@ -57,12 +57,12 @@ class Reason(str, Enum):
     @property
     def family(self) -> str:
         """Give the part before the dot: input, api, batch, run, output, human, catalog."""
-        return self.value.partition(".")[0]
+        return self._value_.partition(".")[0]
 
     def matches(self, glob: str) -> bool:
         """Tell whether this code matches a glob such as ``output.*``."""
-        return fnmatchcase(self.value, glob)
+        return fnmatchcase(self._value_, glob)
 
     def __str__(self) -> str:
         """Give the code itself."""
-        return self.value
+        return self._value_
