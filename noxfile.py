@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -142,8 +143,9 @@ def matrix(session: nox.Session, versions: str) -> None:
 
 @functools.cache
 def distributions() -> tuple[Path, Path]:
-    """An empty folder for this invocation's wheel and sdist."""
+    """Where this invocation's wheel and unpacked sdist stand: outside the checkout, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="batchkit-dist-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder / "dist", folder / "source"
 
 
