@@ -1,0 +1,508 @@
+"""The only module that imports the SDK, and it does so late: the import alone takes about two CPU seconds.
+
+`Gateway` wraps a client and gives plain values back. Reads are retried for about two seconds and then
+raise `ProviderError`; a create is tried once and never raises for the provider's trouble. Neither keys
+nor request bodies enter an error or a log line.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote
+
+from batchkit.body import GuardedBody
+from batchkit.clock import Clock, SystemClock
+from batchkit.errors import ProviderError, UsageError
+from batchkit.ids import RemoteId
+from batchkit.model import Place
+from batchkit.remote import CreateAnswer, ListPage, RemoteBatch, remote_batch, usable_id
+
+if TYPE_CHECKING:
+    import anthropic
+    import httpx2
+
+__all__ = ["Gateway", "wire_schema"]
+
+BATCHES = "/v1/messages/batches"
+CONNECT_TIMEOUT = 10.0
+WRITE_TIMEOUT = 30.0
+"""Seconds one write may take. A lease is renewed for longer before the last chunk."""
+READ_TIMEOUT = 120.0
+GET_TIMEOUT = 60.0
+GET_ATTEMPTS = 4
+MOST_ANSWER = 1_000_000
+"""Bytes of a create's answer that are read; a Message Batch has about 700."""
+
+Client: TypeAlias = "anthropic.Anthropic | None"
+
+
+class Gateway:
+    """The Message Batches API over one SDK client."""
+
+    def __init__(self, client: Client = None, *, clock: Clock | None = None) -> None:
+        """Wrap a client.
+
+        Args:
+            client: A client of the SDK. None makes one, from the environment, when first needed.
+            clock: Waits between attempts of a read.
+        """
+        self._given = client
+        self._clock: Clock = clock or SystemClock()
+        self._made: anthropic.Anthropic | None = None
+        self._fixed = False
+
+    @property
+    def client(self) -> anthropic.Anthropic:
+        """The SDK client without retries of its own."""
+        if self._made is None:
+            import anthropic
+
+            given = self._given if self._given is not None else _own_client(anthropic)
+            self._made = given.with_options(max_retries=0)
+        return self._made
+
+    @property
+    def base_url(self) -> str:
+        """The address requests go to."""
+        return str(self.client.base_url).rstrip("/")
+
+    def snapshot(self) -> Gateway:
+        """Give a gateway whose credential stays the same, whatever rotates meanwhile."""
+        if self._fixed:
+            return self
+        copy = Gateway(_pinned(self.client), clock=self._clock)
+        copy._fixed = True
+        return copy
+
+    def list(self, limit: int = 100, after_id: RemoteId | None = None) -> ListPage:
+        """Read one page of the list of batches, newest first.
+
+        Raises:
+            ProviderError: the API refused, failed or could not be reached; ``status`` 404 or 405 where
+                there is no such list.
+        """
+        query: dict[str, object] = {"limit": limit}
+        if after_id is not None:
+            query["after_id"] = after_id
+        response = self._get(BATCHES, query)
+        body = _object(response)
+        listed = body.get("data") if body is not None else None
+        if body is None or not isinstance(listed, list):
+            raise ProviderError(
+                "the list of batches is not what the API documents", status=response.status_code
+            )
+        items = [remote_batch(item) if isinstance(item, dict) else None for item in listed]
+        if any(item is None for item in items):
+            raise ProviderError(
+                "the list holds an item that is no Message Batch", status=response.status_code
+            )
+        return ListPage(
+            items=tuple(item for item in items if item is not None),
+            has_more=bool(body.get("has_more")),
+            place=self._place(response),
+            date=_date(response),
+            age=_number(response.headers.get("age")) or 0.0,
+        )
+
+    def retrieve(self, remote: RemoteId) -> RemoteBatch | None:
+        """Read one batch. None on 404, which proves nothing.
+
+        Raises:
+            ProviderError: the API refused, failed or could not be reached.
+        """
+        try:
+            response = self._get(_path(remote))
+        except ProviderError as error:
+            if error.status == 404:
+                return None
+            raise
+        body = _object(response)
+        found = remote_batch(body) if body is not None else None
+        if found is None or found.id != remote:
+            raise ProviderError(
+                f"the answer about {remote} is no such Message Batch", status=response.status_code
+            )
+        return found
+
+    @contextmanager
+    def results(self, remote: RemoteId) -> Iterator[Iterator[bytes]]:
+        """Open the result file of an ended batch: an iterator of its bytes in chunks of about 64 KB.
+
+        The path is ours and the host is the client's; the server's own ``results_url`` is not followed.
+
+        Raises:
+            ProviderError: the file cannot be opened, or the stream breaks (raised while iterating).
+        """
+        response = self._get(_path(remote, "/results"), stream=True)
+        try:
+            yield _chunks(response)
+        finally:
+            response.close()
+
+    def cancel(self, remote: RemoteId) -> RemoteBatch | None:
+        """Ask the API to cancel a batch of ours. Give what it says, or None on 404.
+
+        Raises:
+            ProviderError: the API refused, failed or could not be reached.
+        """
+        response = self._call("POST", _path(remote, "/cancel"), None, missing=True)
+        body = _object(response) if response.status_code == 200 else None
+        return remote_batch(body) if body is not None else None
+
+    def message(self, params: Mapping[str, object]) -> dict[str, Any]:
+        """Make one live call and give the message as the API sent it.
+
+        Raises:
+            ProviderError: the API refused, failed or could not be reached.
+        """
+        return self._answered(self._call("POST", "/v1/messages", params, timeout=600.0))
+
+    def count_tokens(self, params: Mapping[str, object]) -> int:
+        """Count the input tokens of a request.
+
+        Raises:
+            ProviderError: the API refused, failed or could not be reached.
+        """
+        known = {"messages", "model", "system", "tools", "tool_choice", "thinking", "output_config"}
+        body = {name: value for name, value in params.items() if name in known}
+        counted = self._answered(self._call("POST", "/v1/messages/count_tokens", body)).get("input_tokens")
+        if not isinstance(counted, int):
+            raise ProviderError("the token count is not what the API documents")
+        return counted
+
+    def model(self, name: str) -> dict[str, Any]:
+        """Read a model's capabilities and limits.
+
+        Raises:
+            ProviderError: the API refused, failed or could not be reached.
+        """
+        return self._answered(self._get(f"/v1/models/{quote(name, safe='')}"))
+
+    def create(self, body: GuardedBody, *, timeout: float = READ_TIMEOUT) -> CreateAnswer:
+        """Send a create once and say what happened. Raises only for what is no trouble of the provider.
+
+        A connection of its own carries it, so that no stale one of a pool turns it into a doubt, unless the
+        user's client brings its own HTTP client.
+
+        Args:
+            body: The body; it is the one to say whether its last chunk was handed over.
+            timeout: Seconds to wait for the answer once the body is sent.
+        """
+        import anthropic
+        import httpx2
+
+        with _one_shot(anthropic, self.client) as client:
+            call: Any = client.post
+            try:
+                response = call(
+                    BATCHES,
+                    content=body,
+                    cast_to=httpx2.Response,
+                    stream=True,
+                    options={
+                        "headers": {"content-type": "application/json", "content-length": str(len(body))},
+                        "timeout": httpx2.Timeout(
+                            connect=CONNECT_TIMEOUT, read=timeout, write=WRITE_TIMEOUT, pool=CONNECT_TIMEOUT
+                        ),
+                        "follow_redirects": False,
+                    },
+                )
+            except anthropic.APIStatusError as error:
+                return self._answer(error.response, body.handed_over, _read(error.response))
+            except Exception as error:
+                return CreateAnswer(handed_over=body.handed_over, causes=_causes(error))
+            try:
+                content = _read_capped(response, self._clock.monotonic, timeout)
+            except Exception as error:
+                return CreateAnswer(handed_over=body.handed_over, causes=_causes(error))
+            finally:
+                response.close()
+            return self._answer(response, body.handed_over, content)
+
+    def _answer(self, response: httpx2.Response, handed_over: bool, content: bytes) -> CreateAnswer:
+        body = _parse(content)
+        kind, message, code = _error_of(body)
+        return CreateAnswer(
+            handed_over=handed_over,
+            status=response.status_code,
+            body=body,
+            error_type=kind,
+            error_message=message,
+            error_code=code,
+            retry_after=_number(response.headers.get("retry-after")),
+            place=self._place(response),
+            date=_date(response),
+            request_id=response.headers.get("request-id", ""),
+        )
+
+    def _place(self, response: httpx2.Response) -> Place:
+        return Place(
+            base_url=self.base_url,
+            organization=response.headers.get("anthropic-organization-id", ""),
+            workspace=response.headers.get("anthropic-workspace-id", ""),
+        )
+
+    def _get(
+        self, path: str, query: Mapping[str, object] | None = None, *, stream: bool = False
+    ) -> httpx2.Response:
+        import tenacity
+
+        def once() -> httpx2.Response:
+            return self._call("GET", path, None, query=query, stream=stream)
+
+        def may_help(error: BaseException) -> bool:
+            if not isinstance(error, ProviderError):
+                return False
+            if error.retry_after is not None and error.retry_after > 1:
+                return False
+            return error.status is None or error.status in {408, 409, 429} or error.status >= 500
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(GET_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=0.7),
+            retry=tenacity.retry_if_exception(may_help),
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        return retrying(once)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        *,
+        query: Mapping[str, object] | None = None,
+        stream: bool = False,
+        timeout: float = GET_TIMEOUT,
+        missing: bool = False,
+    ) -> httpx2.Response:
+        """Make one call, with the SDK's errors turned into ours; ``missing`` gives a 404 back as an answer."""
+        import anthropic
+        import httpx2
+
+        options: dict[str, object] = {
+            "follow_redirects": False,
+            "timeout": httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT),
+        }
+        if query:
+            options["params"] = query
+        client: Any = self.client
+        try:
+            response: httpx2.Response
+            if method == "GET":
+                response = client.get(path, cast_to=httpx2.Response, options=options, stream=stream)
+            else:
+                response = client.post(path, cast_to=httpx2.Response, options=options, body=body)
+        except anthropic.APIStatusError as error:
+            if missing and error.response.status_code == 404:
+                return error.response
+            failure = _status_error(error.response, path)
+        except anthropic.APIConnectionError as error:
+            failure = ProviderError(f"{method} {path}: the API could not be reached ({_chain(error)})")
+        else:
+            if response.status_code == 200:
+                return response
+            response.close()
+            failure = ProviderError(
+                f"{method} {path}: HTTP {response.status_code}", status=response.status_code
+            )
+        # The SDK's error holds the request with the key's header: it must not hang on ours.
+        raise failure from None
+
+    @staticmethod
+    def _answered(response: httpx2.Response) -> dict[str, Any]:
+        body = _object(response)
+        if body is None:
+            raise ProviderError("the answer is not a JSON object", status=response.status_code)
+        return body
+
+
+def wire_schema(schema: Mapping[str, Any] | type[Any]) -> dict[str, Any]:
+    """Make the schema that ``output_config.format`` takes, by the SDK's own ``transform_schema``.
+
+    Raises:
+        UsageError: the SDK cannot express the schema.
+    """
+    from anthropic import transform_schema
+
+    try:
+        return transform_schema(schema if isinstance(schema, type) else dict(schema))
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        raise UsageError(f"the contract's schema cannot be sent to the API: {error}") from error
+
+
+def _own_client(sdk: Any) -> anthropic.Anthropic:
+    try:
+        client: anthropic.Anthropic = sdk.Anthropic(max_retries=0)
+    except sdk.AnthropicError as error:
+        raise UsageError(f"no client could be made from the environment: {error}") from None
+    return client
+
+
+def _pinned(client: anthropic.Anthropic) -> anthropic.Anthropic:
+    """Copy a client with the credential it has now: a rotating one is asked once."""
+    import anthropic
+
+    # Other client classes sign in ways of their own; a copy keeps what they hold.
+    plain = type(client) is anthropic.Anthropic and not client.api_key and not client.auth_token
+    provider = getattr(client, "credentials", None) if plain else None
+    if provider is None:
+        return client.with_options(max_retries=0)
+    token = provider()
+
+    def same(*, force_refresh: bool = False) -> Any:
+        return token
+
+    # A new provider drops the headers and the address that came with the old one, so both are repeated.
+    headers: Mapping[str, str] = getattr(client, "_credential_headers", None) or {}
+    return client.with_options(
+        credentials=same, default_headers=dict(headers), base_url=client.base_url, max_retries=0
+    )
+
+
+@contextmanager
+def _one_shot(sdk: Any, client: anthropic.Anthropic) -> Iterator[anthropic.Anthropic]:
+    http: object = getattr(client, "_client", None)
+    if type(http).__name__ != "SyncHttpxClientWrapper" or urllib.request.getproxies():
+        # An HTTP client of the user's, or a proxy that the SDK's own transport knows how to reach.
+        yield client
+        return
+    import httpx2
+
+    own = sdk.DefaultHttpxClient(
+        transport=httpx2.HTTPTransport(socket_options=_socket_options(), retries=0), follow_redirects=False
+    )
+    try:
+        yield client.with_options(http_client=own)
+    finally:
+        own.close()
+
+
+def _socket_options() -> list[
+    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+]:
+    """Make the death of this process soon a reset: what the kernel still holds must not reach the API."""
+    import struct
+
+    options: list[tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]] = [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
+        (socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024),
+    ]
+    user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if user_timeout is not None:
+        options.append((socket.IPPROTO_TCP, user_timeout, int(WRITE_TIMEOUT * 1000)))
+    return options
+
+
+def _path(remote: RemoteId, tail: str = "") -> str:
+    if not usable_id(remote):
+        raise UsageError("this is no id of a remote batch")
+    return f"{BATCHES}/{quote(remote, safe='')}{tail}"
+
+
+def _chunks(response: httpx2.Response) -> Iterator[bytes]:
+    import httpx2
+
+    try:
+        yield from response.iter_bytes()
+    except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+        raise ProviderError(f"the result stream broke off ({_chain(error)})") from None
+
+
+def _read(response: httpx2.Response) -> bytes:
+    try:
+        return response.content[:MOST_ANSWER]
+    except Exception:
+        return b""
+
+
+def _read_capped(response: httpx2.Response, monotonic: Callable[[], float], timeout: float) -> bytes:
+    until = monotonic() + timeout
+    parts: list[bytes] = []
+    held = 0
+    for chunk in response.iter_bytes():
+        parts.append(chunk)
+        held += len(chunk)
+        if held > MOST_ANSWER or monotonic() > until:
+            break
+    return b"".join(parts)
+
+
+def _parse(content: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _object(response: httpx2.Response) -> dict[str, Any] | None:
+    return _parse(_read(response))
+
+
+def _error_of(body: Mapping[str, object] | None) -> tuple[str, str, str]:
+    """Give type, message and code of an API error body; empty text where it is none."""
+    error = body.get("error") if body is not None and body.get("type") == "error" else None
+    if not isinstance(error, Mapping):
+        return "", "", ""
+    details = error.get("details")
+    code = details.get("error_code") if isinstance(details, Mapping) else None
+    kind, message = error.get("type"), error.get("message")
+    return (
+        kind if isinstance(kind, str) else "",
+        message[:500] if isinstance(message, str) else "",
+        code if isinstance(code, str) else "",
+    )
+
+
+def _status_error(response: httpx2.Response, path: str) -> ProviderError:
+    kind, message, _ = _error_of(_object(response))
+    told = f": {kind}: {message}" if kind else ""
+    return ProviderError(
+        f"{path}: HTTP {response.status_code}{told}",
+        status=response.status_code,
+        retry_after=_number(response.headers.get("retry-after")),
+    )
+
+
+def _causes(error: BaseException) -> tuple[str, ...]:
+    names: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        names.append(type(current).__name__)
+        current = current.__cause__ or current.__context__
+    return tuple(names)
+
+
+def _chain(error: BaseException) -> str:
+    return " < ".join(_causes(error))
+
+
+def _number(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
+def _date(response: httpx2.Response) -> float | None:
+    text = response.headers.get("date")
+    if text is None:
+        return None
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return None

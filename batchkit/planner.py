@@ -1,0 +1,134 @@
+"""How many rows the next batch takes. Pure: chance comes in as a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import attrs
+
+from batchkit.body import CLOSING, OPENING
+from batchkit.errors import UsageError
+from batchkit.ids import RowId
+
+__all__ = ["Limits", "Plan", "Sized", "draw_count", "plan"]
+
+API_ROWS = 100_000
+"""Most requests the API takes in one batch."""
+API_BYTES = 256_000_000
+"""Most bytes the API takes in one batch."""
+SHARE = 0.8
+"""Sizes are drawn between this share of the cap and the cap."""
+REDRAWS = 32
+
+Draw = Callable[[int, int], int]
+"""Gives a whole number between its arguments, both included, each equally likely."""
+
+
+class Sized(NamedTuple):
+    """A pending row: the exact length of its encoded request, and its worst cost in nano-dollars."""
+
+    row: RowId
+    size: int
+    cost: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one batch may hold.
+
+    ``learned_bytes`` is what the API's refusals taught: a batch stays below it, except that a row which
+    alone is larger still goes, alone, so that the API decides about it and not a guess.
+    """
+
+    max_rows: int = 40_000
+    max_bytes: int = 240_000_000
+    learned_bytes: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse limits that the API would refuse."""
+        if not 1 <= self.max_rows <= API_ROWS:
+            raise UsageError(f"max_rows is {self.max_rows}; a batch takes 1 to {API_ROWS:,} rows")
+        if not 1 <= self.max_bytes <= API_BYTES:
+            raise UsageError(f"max_bytes is {self.max_bytes}; a batch takes 1 to {API_BYTES:,} bytes")
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """The rows of one batch in id order, its exact body length, and its worst cost in nano-dollars.
+
+    ``too_large`` are rows that no batch can hold.
+    """
+
+    rows: tuple[RowId, ...]
+    size: int
+    cost: int
+    too_large: tuple[RowId, ...] = ()
+
+
+def draw_count(pending: int, cap: int, taken: AbstractSet[int], draw: Draw) -> int:
+    """Draw the size of the next batch: 80 to 100 % of the cap while more rows are left, else the rest.
+
+    Sizes of other batches are avoided where another can be had: the size is what tells a batch of ours
+    from a stranger's while it runs.
+    """
+    if pending <= cap:
+        return pending
+    low = min(cap, max(1, -(-cap * 4 // 5)))
+    count = draw(low, cap)
+    for _ in range(REDRAWS):
+        if count not in taken:
+            break
+        count = draw(low, cap)
+    else:
+        count = next((n for n in range(low, cap + 1) if n not in taken), count)
+    return count
+
+
+def plan(sizes: Iterable[Sized], pending: int, limits: Limits, taken: AbstractSet[int], draw: Draw) -> Plan:
+    """Choose the rows of the next batch from the front of the pending rows.
+
+    Args:
+        sizes: The pending rows in id order; read no further than needed.
+        pending: How many rows are pending.
+        limits: What the batch may hold.
+        taken: Sizes of other batches that this one should not have.
+        draw: The source of chance.
+    """
+    target = draw_count(pending, limits.max_rows, taken, draw)
+    frame = len(OPENING) + len(CLOSING)
+    most = limits.max_bytes if limits.learned_bytes is None else min(limits.max_bytes, limits.learned_bytes)
+    chosen: list[Sized] = []
+    too_large: list[RowId] = []
+    size = frame
+    full = target < pending
+    for item in sizes:
+        if item.size + frame > limits.max_bytes:
+            too_large.append(item.row)
+            continue
+        grown = size + item.size + (1 if chosen else 0)
+        if chosen and grown > most:
+            full = True
+            break
+        chosen.append(item)
+        size = grown
+        if len(chosen) >= target or grown >= most:
+            break
+    if full:
+        size -= _drop_until_free(chosen, taken)
+    return Plan(
+        rows=tuple(item.row for item in chosen),
+        size=size,
+        cost=sum(item.cost for item in chosen),
+        too_large=tuple(too_large),
+    )
+
+
+def _drop_until_free(chosen: list[Sized], taken: AbstractSet[int]) -> int:
+    """Leave a few of the last rows for the next batch if that makes the count distinct; give the bytes saved."""
+    spare = min(len(chosen) // 5, REDRAWS)
+    drop = next((n for n in range(spare + 1) if len(chosen) - n not in taken), 0)
+    saved = sum(item.size + 1 for item in chosen[len(chosen) - drop :])
+    del chosen[len(chosen) - drop :]
+    return saved
