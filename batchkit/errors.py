@@ -119,7 +119,9 @@ class OverBudget(StoreError):
 
     def __init__(self, *, wanted: int, spent: int, reserved: int, cap: int) -> None:
         """Keep the four amounts, in nano-dollars."""
-        super().__init__(f"reservation of {wanted} exceeds cap {cap} (spent {spent}, reserved {reserved}), in nano-dollars")
+        super().__init__(
+            f"reservation of {wanted} exceeds cap {cap} (spent {spent}, reserved {reserved}), in nano-dollars"
+        )
         self.wanted = wanted
         self.spent = spent
         self.reserved = reserved

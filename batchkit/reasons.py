@@ -33,11 +33,17 @@ class Reason(str, Enum):
     API_TIMEOUT = "api.timeout", "The API gave up on the request after its own time limit."
     API_SERVER = "api.server", "The API failed internally."
     API_OVERLOADED = "api.overloaded", "The API was overloaded; the row is sent again."
-    API_UNKNOWN = "api.unknown", "The API gave an error type that is not known; its raw type is in the detail."
+    API_UNKNOWN = (
+        "api.unknown",
+        "The API gave an error type that is not known; its raw type is in the detail.",
+    )
     API_CREDIT = "api.credit", "The account has no credit or met its spend limit; the run pauses."
     BATCH_EXPIRED = "batch.expired", "The batch reached its 24 hour limit before this request was processed."
     BATCH_CANCELED = "batch.canceled", "The batch was canceled before this request was processed."
-    BATCH_MISSING_RESULT = "batch.missing_result", "The batch ended and a person accepted that this line is missing."
+    BATCH_MISSING_RESULT = (
+        "batch.missing_result",
+        "The batch ended and a person accepted that this line is missing.",
+    )
     BATCH_UNREADABLE_LINE = "batch.unreadable_line", "The result line could not be read."
     BATCH_UNRECOVERABLE = "batch.unrecoverable", "The results can no longer be downloaded (29 days)."
     RUN_CANCELED = "run.canceled", "The run was canceled before this row was sent."
@@ -45,7 +51,10 @@ class Reason(str, Enum):
     OUTPUT_REFUSED = "output.refused", "The model refused to answer."
     OUTPUT_EMPTY = "output.empty", "The answer has no text."
     OUTPUT_UNPARSEABLE = "output.unparseable", "The answer is not exactly one JSON object."
-    OUTPUT_SCHEMA = "output.schema", "The answer breaks the contract's schema; detail: each place and violation."
+    OUTPUT_SCHEMA = (
+        "output.schema",
+        "The answer breaks the contract's schema; detail: each place and violation.",
+    )
     OUTPUT_RULE = "output.rule", "The answer breaks a rule of the contract, or the rule did not finish."
     OUTPUT_UNEXPECTED = "output.unexpected", "A stop reason, content block or result type that is not known."
     OUTPUT_SPARSE = "output.sparse", "The answer says that the record is too sparse; a person decides."

@@ -212,7 +212,9 @@ def after(state: RowState | None, event: RowEvent) -> RowState:
     """
     origin, to = ROW_TRANSITIONS[event]
     if origin is not state:
-        raise IllegalTransition(f"row: {event.value!r} is not possible in state {state.value if state else 'none'!r}")
+        raise IllegalTransition(
+            f"row: {event.value!r} is not possible in state {state.value if state else 'none'!r}"
+        )
     return to
 
 

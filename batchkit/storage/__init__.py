@@ -105,7 +105,9 @@ class RowStore(Protocol):
         """Count the rows of a run by (state, reason, tier)."""
         ...
 
-    def page(self, run: RunId, where: Where, *, after: RowId | None = None, limit: int = 1000) -> Sequence[RowView]:
+    def page(
+        self, run: RunId, where: Where, *, after: RowId | None = None, limit: int = 1000
+    ) -> Sequence[RowView]:
         """Give up to ``limit`` matching rows with an id above ``after``; fewer only at the end."""
         ...
 
@@ -121,7 +123,9 @@ class RowStore(Protocol):
         """Give the digest of each frozen source page in order."""
         ...
 
-    def results(self, run: RunId, *, after: ResultId | None = None, limit: int = 1000) -> Sequence[ResultView]:
+    def results(
+        self, run: RunId, *, after: ResultId | None = None, limit: int = 1000
+    ) -> Sequence[ResultView]:
         """Give up to ``limit`` results of a run's rows with an id above ``after``, in the order they were settled."""
         ...
 
@@ -168,7 +172,9 @@ class BatchStore(Protocol):
         """
         ...
 
-    def settle(self, lease: Lease, source: BatchId | None, page: Sequence[Settled], *, by: str = "") -> Applied:
+    def settle(
+        self, lease: Lease, source: BatchId | None, page: Sequence[Settled], *, by: str = ""
+    ) -> Applied:
         """Append one result per item and apply it to its row, if the row is still where the item takes it from.
 
         A row is taken from the state its event starts in (states.ROW_TRANSITIONS) and, with a batch as
@@ -207,7 +213,9 @@ class DocumentStore(Protocol):
         """Give a document's body, or None."""
         ...
 
-    def docs(self, kind: DocKind, *, scope: str = "", after: str = "", limit: int | None = None) -> Sequence[tuple[str, bytes]]:
+    def docs(
+        self, kind: DocKind, *, scope: str = "", after: str = "", limit: int | None = None
+    ) -> Sequence[tuple[str, bytes]]:
         """Give ``(key, body)`` of the kind whose key is above ``after``; with ``scope`` only keys that begin with ``scope/``."""
         ...
 
