@@ -21,6 +21,9 @@ __all__ = ["Reading", "plain_text", "read", "truth"]
 #: Beyond this many characters of description nothing new is learned.
 READ_CHARACTERS = 800
 
+#: Markup may be longer than what it marks up.
+_PLAIN_CHARACTERS = 2_000
+
 #: A hit in the title tells more than one in the description; so does a phrase.
 _TITLE_WEIGHT, _PHRASE_WEIGHT = 3, 2
 
@@ -79,24 +82,27 @@ class Reading:
 
     Attributes:
         category: The category it speaks of most, ``None`` when it is too sparse to say.
-        scores: Points by category name, in order of first mention.
+        scores: Points by the category's place in `CATEGORIES`, in order of first mention.
         confusable: Whether it is an adapter of the kind that is easily taken for a charger.
     """
 
     category: str | None
-    scores: Mapping[str, int]
+    scores: Mapping[int, int]
     confusable: bool
 
     def best_of(self, allowed: Container[str]) -> str | None:
         """Return the category with the most points among ``allowed``, ``None`` without any."""
         if self.category is None or self.category in allowed:
             return self.category
-        candidates = {name: points for name, points in self.scores.items() if name in allowed}
-        return max(candidates, key=candidates.__getitem__) if candidates else None
+        candidates = {
+            number: points for number, points in self.scores.items() if CATEGORIES[number] in allowed
+        }
+        return CATEGORIES[max(candidates, key=candidates.__getitem__)] if candidates else None
 
 
 def plain_text(text: str) -> str:
-    """Return ``text`` without markup, entities and placeholders for missing values."""
+    """Return the beginning of ``text`` without markup, entities and placeholders for missing values."""
+    text = text[:_PLAIN_CHARACTERS]
     if "<" in text:
         text = _TAG.sub(" ", text)
     if "&" in text:
@@ -113,36 +119,31 @@ def read(title: str, description: str) -> Reading:
     """
     scores: dict[int, int] = {}
     size = 0
-    confusable = False
     for text, weight in ((title, _TITLE_WEIGHT), (description[:READ_CHARACTERS], 1)):
-        if not text:
-            continue
         words = _WORD.findall(text.lower())
         size += len(words)
-        for word in words:
-            number = _WORDS.get(word)
+        for number in map(_WORDS.get, words):
             if number is not None:
                 scores[number] = scores.get(number, 0) + weight
         if not _PAIR_STARTS.isdisjoint(words):
-            for pair in pairwise(words):
-                number = _PAIRS.get(pair)
+            for number in map(_PAIRS.get, pairwise(words)):
                 if number is not None:
                     scores[number] = scores.get(number, 0) + weight * _PHRASE_WEIGHT
-        confusable = confusable or not _CONFUSABLE_WORDS.isdisjoint(words)
         if not text.isascii():
             for run in _IDEOGRAPHS.findall(text):
                 size += len(run) // 2
                 for match in _IDEOGRAPH_PATTERN.findall(run):
                     number = _IDEOGRAPH_TABLE[match]
                     scores[number] = scores.get(number, 0) + weight * _PHRASE_WEIGHT
-                confusable = confusable or _CONFUSABLE_IDEOGRAPHS.search(run) is not None
-    if not scores:
-        return Reading(None, {}, False)
-    named = {CATEGORIES[number]: points for number, points in scores.items()}
-    if size < 2:
-        return Reading(None, named, False)
+    if not scores or size < 2:
+        return Reading(None, scores, False)
     best = max(scores, key=scores.__getitem__)
-    return Reading(CATEGORIES[best], named, confusable and best == _ADAPTERS)
+    return Reading(CATEGORIES[best], scores, best == _ADAPTERS and _is_confusable(f"{title} {description}"))
+
+
+def _is_confusable(text: str) -> bool:
+    words = _WORD.findall(text[:READ_CHARACTERS].lower())
+    return not _CONFUSABLE_WORDS.isdisjoint(words) or _CONFUSABLE_IDEOGRAPHS.search(text) is not None
 
 
 def truth(row: Mapping[str, object]) -> str | None:

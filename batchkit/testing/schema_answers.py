@@ -35,7 +35,7 @@ _FORMATS: Mapping[str, str] = {
 def resolve(node: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Follow ``$ref`` within ``root`` until a schema is reached that is none."""
     for _ in range(20):
-        if not isinstance(node, Mapping):
+        if not isinstance(node, dict):
             return {}
         reference = node.get("$ref")
         if not isinstance(reference, str) or not reference.startswith("#"):
