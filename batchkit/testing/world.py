@@ -57,8 +57,12 @@ class World:
         self._journal: Journal | None = None
         if state is not None:
             journal = Journal(state)
-            for record, lines in journal.read():
-                self._replay(record, lines)
+            try:
+                for record, lines in journal.read():
+                    self._replay(record, lines)
+            except BaseException:
+                journal.close()
+                raise
             self._journal = journal
         self._commit({"op": "start", "seed": settings.seed, "now": self.now})
 
