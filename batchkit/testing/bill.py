@@ -15,7 +15,7 @@ from batchkit.testing.lines import Lines, LinesWriter
 __all__ = ["Bill", "Invoice", "InvoiceWriter"]
 
 TOKENS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
-_SUMS = ("lines", *TOKENS)
+_SUMS: tuple[str, ...] = ("lines", *TOKENS)
 
 
 @attrs.frozen

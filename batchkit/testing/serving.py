@@ -33,7 +33,6 @@ class _Exchange(BaseHTTPRequestHandler):
     server_version = "batchkit-simulator"
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
-    server: SimulatorServer
 
     def do_GET(self) -> None:
         self._exchange()
@@ -41,6 +40,7 @@ class _Exchange(BaseHTTPRequestHandler):
     do_POST = do_DELETE = do_PUT = do_PATCH = do_GET  # noqa: N815 - the names that the standard library calls
 
     def _exchange(self) -> None:
+        assert isinstance(self.server, SimulatorServer)
         url = urlsplit(self.path)
         body = self._body()
         request = Request(
