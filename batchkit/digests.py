@@ -14,12 +14,7 @@ def page_digest(lines: Iterable[bytes]) -> Digest:
     Args:
         lines: Canonical lines (:attr:`batchkit.model.SourceRow.line`), in source order.
     """
-    digest = sha256()
-    page = b"\n".join(lines)
-    if page:
-        digest.update(page)
-        digest.update(b"\n")
-    return Digest(digest.hexdigest())
+    return Digest(sha256(b"".join([line + b"\n" for line in lines])).hexdigest())
 
 
 def run_digest(pages: Iterable[Digest]) -> Digest:

@@ -1,0 +1,296 @@
+"""Requests out: a row's request as bytes, the same bytes for the same (spec, row, tier, step, nonce)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from math import ceil
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import attrs
+from pydantic_core import to_json
+
+from batchkit import normal
+from batchkit.body import CLOSING, OPENING
+from batchkit.encoding import quoted
+from batchkit.errors import MissingField, UsageError
+from batchkit.ids import CustomId, Nonce, RowKey
+from batchkit.model import RowView
+from batchkit.planner import API_BYTES
+from batchkit.policy import Retry
+from batchkit.prompt import Prompt
+from batchkit.spec import Spec
+from batchkit.tier import Tier
+
+T = TypeVar("T")
+
+MAX_BODY: Final = API_BYTES
+"""The most bytes of one batch's body."""
+
+_ENVELOPE: Final = len(OPENING) + len(CLOSING)
+_NONCE: Final = re.compile(r"[a-z2-7]{8}")
+_WIDTH: Final = 8
+_ID_LENGTH: Final = 64
+_HASHED: Final = "x-"
+"""How a hashed key part begins. A key that begins so itself is hashed too, so the two never meet."""
+
+_DIGITS: Final = 24
+_CACHED_FROM: Final = 4_096
+"""Characters of static text from which a cache breakpoint is set; no model caches much less."""
+
+_SHOWN: Final = 2_000
+"""Characters of a violation that are shown to the model."""
+
+_TAIL: Final = b"}]}}"
+
+_Way: TypeAlias = "tuple[int, Retry | None]"
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One element of a batch's ``requests``, encoded."""
+
+    custom_id: CustomId
+    body: bytes
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The request's parameters, decoded."""
+        params: dict[str, Any] = json.loads(self.body)["params"]
+        return params
+
+
+class RequestBuilder(Generic[T]):
+    """Makes the requests of a spec. Pure: it draws no nonce and reads no clock."""
+
+    def __init__(
+        self, spec: Spec[T], *, schema: Mapping[str, Any] | None = None, opaque: bool = False
+    ) -> None:
+        """Encode what all rows share.
+
+        Args:
+            spec: What is sent.
+            schema: The wire schema of the contract. None sends no ``output_config.format`` and spells the
+                schema out in the prompt instead.
+            opaque: Hash every key in custom ids, for keys that the provider should not see. A hash hides
+                a key only from those who cannot guess it.
+
+        Raises:
+            UsageError: the prefix leaves no room for a hashed key, or has other characters than ``A-Za-z0-9_-``.
+        """
+        self._spec = spec
+        self._schema = schema
+        self._opaque = opaque
+        self._room = _ID_LENGTH - len(spec.prefix) - 1 - _WIDTH
+        most = _ID_LENGTH - 1 - _WIDTH - len(_HASHED) - _DIGITS
+        if re.fullmatch(rf"[A-Za-z0-9_-]{{0,{most}}}", spec.prefix) is None:
+            raise UsageError(
+                f"prefix {spec.prefix!r} cannot begin a custom_id: it may have up to {most} of A-Z a-z 0-9 _ -"
+            )
+        self._literal = re.compile(rf"(?!{_HASHED})[A-Za-z0-9_-]{{1,{self._room}}}")
+        self._id = re.compile(
+            rf"{re.escape(spec.prefix)}([A-Za-z0-9_-]{{1,{self._room}}})-({_NONCE.pattern})"
+        )
+        self._open = b'{"custom_id":"' + spec.prefix.encode()
+        self._prompts: tuple[Prompt, ...] = tuple(tier.prompt or spec.prompt for tier in spec.tiers)
+        self._heads: dict[_Way, bytes] = {}
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that the prompts of the tiers use, sorted."""
+        return tuple(sorted({name for prompt in self._prompts for name in prompt.fields}))
+
+    def key_part(self, key: RowKey) -> str:
+        """Give the part of a custom id that stands for a key: the key itself where it fits, else slug and hash.
+
+        Different keys have different parts: a literal part never begins as hashed ones do, and hashed ones
+        carry 96 bits of SHA-256.
+        """
+        if not self._opaque and self._literal.fullmatch(key):
+            return key
+        digest = sha256(key.encode("utf-8", "backslashreplace")).hexdigest()[:_DIGITS]
+        room = self._room - len(_HASHED) - 1 - _DIGITS
+        slug = (
+            ""
+            if self._opaque
+            else re.sub(r"[^A-Za-z0-9]+", "-", key[:200]).strip("-")[: max(room, 0)].strip("-")
+        )
+        return f"{_HASHED}{slug}-{digest}" if slug else _HASHED + digest
+
+    def custom_id(self, key: RowKey, nonce: Nonce) -> CustomId:
+        """Give the custom id of a key in the batch of this nonce."""
+        return CustomId(f"{self._spec.prefix}{self.key_part(key)}-{nonce}")
+
+    def parse(self, custom_id: str) -> tuple[str, Nonce] | None:
+        """Split a custom id into key part and nonce; None where it is none of this spec's."""
+        match = self._id.fullmatch(custom_id)
+        return None if match is None else (match[1], Nonce(match[2]))
+
+    def encode(self, row: RowView, nonce: Nonce) -> bytes:
+        """Give the bytes of a pending row's next request: its tier, its retry step, its last violations if shown.
+
+        Raises:
+            UsageError: the row was read without its source fields, or the spec has no such tier.
+        """
+        if row.fields is None:
+            raise UsageError("a row is encoded from its source fields; read it with source=True")
+        step = self._spec.policy.step(row.reason, row.tries)
+        return self._encoded(row.key, row.fields, nonce, (row.tier, step), self._shown_of(row, step))
+
+    def size(self, row: RowView) -> int:
+        """Give ``len(encode(row, nonce))``, without rendering wherever the row's stored size tells it.
+
+        Raises:
+            UsageError: the row's tier has a template of its own and the row was read without its source fields.
+        """
+        step = self._spec.policy.step(row.reason, row.tries)
+        prompt, first = self._prompt(row.tier), self._prompts[0]
+        if prompt.user == first.user and prompt.missing == first.missing:
+            text = row.size
+        elif row.fields is None:
+            raise UsageError(
+                f"tier {row.tier} has a template of its own; read the row with source=True to size it"
+            )
+        else:
+            text = _text_size(prompt, row.fields)
+        shown = self._shown_of(row, step)
+        shown_size = len(quoted(shown)) - 2 if shown else 0
+        return self._fixed(row.key, (row.tier, step)) + text + shown_size
+
+    def text_size(self, fields: Mapping[str, str | None]) -> int:
+        """Give the encoded length of a row's own text in the first tier, quotation marks not counted."""
+        return _text_size(self._prompts[0], fields)
+
+    def room(self, key: RowKey, *, max_bytes: int = MAX_BODY) -> int:
+        """Give how many bytes of its own text a row may have when its request is the only one of a body."""
+        return max_bytes - _ENVELOPE - self._fixed(key, (0, None))
+
+    def build(
+        self,
+        row: RowView | Mapping[str, object],
+        *,
+        nonce: Nonce | str,
+        tier: int = 0,
+        step: Retry | None = None,
+        shown: str = "",
+    ) -> Request:
+        """Build one request by itself, for a look or a test.
+
+        Args:
+            row: A stored row with its fields, or one record as the source has it.
+            nonce: Eight characters of ``a-z2-7``.
+            tier: Which tier of the spec.
+            step: The retry step it runs under.
+            shown: What was wrong with the previous answer, as the verdict says it; empty shows nothing.
+
+        Raises:
+            UsageError: a value has no text, a field or the key is missing, or the nonce is none.
+        """
+        if _NONCE.fullmatch(nonce) is None:
+            raise UsageError(f"a nonce is eight characters of a-z and 2-7, not {nonce!r}")
+        key, fields = (row.key, row.fields) if isinstance(row, RowView) else self._record(row)
+        if fields is None:
+            raise UsageError("a row is encoded from its source fields; read it with source=True")
+        mark = Nonce(nonce)
+        body = self._encoded(key, fields, mark, (tier, step), _told(shown) if shown else "")
+        return Request(custom_id=self.custom_id(key, mark), body=body)
+
+    def _encoded(
+        self, key: RowKey, fields: Mapping[str, str | None], nonce: Nonce, way: _Way, shown: str
+    ) -> bytes:
+        head = self._head(way)
+        text = self._prompts[way[0]].render(fields, nonce=nonce)
+        mark = f"{self.key_part(key)}-{nonce}".encode()
+        return b"".join((self._open, mark, head, to_json(text + shown if shown else text), _TAIL))
+
+    def _fixed(self, key: RowKey, way: _Way) -> int:
+        """Give the length of everything but the row's text."""
+        part = len(self.key_part(key)) + 1 + _WIDTH
+        return len(self._open) + part + len(self._head(way)) + 2 + len(_TAIL)
+
+    def _head(self, way: _Way) -> bytes:
+        head = self._heads.get(way)
+        if head is None:
+            tier, step = way
+            prompt = self._prompt(tier)
+            static = prompt.static(self._spec.contract, show_schema=self._schema is None)
+            params = _params(self._spec.tiers[tier], step, static, self._schema)
+            head = b'","params":' + _opened(params) + b',"messages":[{"role":"user","content":'
+            self._heads[way] = head
+        return head
+
+    def _prompt(self, tier: int) -> Prompt:
+        if not 0 <= tier < len(self._prompts):
+            raise UsageError(f"the spec has tiers 0 to {len(self._prompts) - 1}, not {tier}")
+        return self._prompts[tier]
+
+    def _shown_of(self, row: RowView, step: Retry | None) -> str:
+        if step is None or not step.show_error:
+            return ""
+        return _told(row.detail or (row.reason.prose if row.reason is not None else ""))
+
+    def _record(self, record: Mapping[str, object]) -> tuple[RowKey, dict[str, str | None]]:
+        """Read a record as it comes from a source."""
+        fields: dict[str, str | None] = {}
+        for name in self.fields:
+            if name not in record:
+                raise MissingField(
+                    f"the prompt uses {{{name}}}; the record has {', '.join(map(str, record))}"
+                )
+            try:
+                fields[name] = normal.text(record[name])
+            except normal.Unencodable as error:
+                raise UsageError(f"field {name!r} holds {error}, which has no text") from None
+        try:
+            key = normal.key_text(record.get(self._spec.key), column=self._spec.key, position=0)
+        except normal.Unencodable as error:
+            raise UsageError(f"key {self._spec.key!r} holds {error}, which has no text") from None
+        if not key:
+            raise UsageError(f"the record has no key {self._spec.key!r}")
+        return RowKey(key), fields
+
+
+def _text_size(prompt: Prompt, fields: Mapping[str, str | None]) -> int:
+    return len(quoted(prompt.render(fields, nonce="a" * _WIDTH))) - 2
+
+
+def _params(tier: Tier, step: Retry | None, static: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give everything of a request but its messages, in the order in which it is written."""
+    params = tier.request_params()
+    if step is not None:
+        params["max_tokens"] = ceil(tier.max_tokens * step.max_tokens)
+    if schema is not None:
+        shape = {"type": "json_schema", "schema": schema}
+        params["output_config"] = {**params.get("output_config", {}), "format": shape}
+    params["system"] = static
+    if len(static) >= _CACHED_FROM:
+        # An hour, because the requests of a batch are spread over longer than the usual five minutes.
+        keep = {"type": "ephemeral", "ttl": "1h"}
+        params["system"] = [{"type": "text", "text": static, "cache_control": keep}]
+    return params
+
+
+def _opened(params: Mapping[str, Any]) -> bytes:
+    """Encode an object up to its closing brace. Order is kept: a model writes fields in the schema's order."""
+    return json.dumps(params, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()[:-1]
+
+
+def _told(detail: str) -> str:
+    """Say what was wrong with the previous answer. It is quoted as JSON, so it stays on its one line."""
+    quote = detail if _is_list(detail) else json.dumps(detail[:_SHOWN], ensure_ascii=False)
+    return (
+        "\n\nYour previous answer for this record was rejected. What was wrong, as JSON: "
+        f"{quote}\nAnswer again without that mistake."
+    )
+
+
+def _is_list(detail: str) -> bool:
+    if len(detail) > _SHOWN or not detail.startswith("[") or "\n" in detail:
+        return False
+    try:
+        json.loads(detail)
+    except ValueError:
+        return False
+    return True
