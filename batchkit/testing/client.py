@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchkit.testing.answers import Model
+from batchkit.testing.profiles import Profile
 from batchkit.testing.simulator import Handler, SimulatedAPI
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ BASE_URL = "http://simulator.invalid"
 def simulated_client(
     *,
     seed: int = 0,
-    profile: Any = None,
+    profile: Profile | None = None,
     api: Handler | None = None,
     model: Model | None = None,
     **settings: Any,
@@ -52,7 +53,7 @@ def simulated_client(
     )
 
 
-def _shipped_model(profile: Any) -> Model:
+def _shipped_model(profile: Profile | None) -> Model:
     from batchkit.testing.catalog_model import catalog_model
 
     return catalog_model(profile)

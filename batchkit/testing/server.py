@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the server until it is interrupted.
+    """Run the server until it is interrupted or terminated.
 
     Args:
         argv: Arguments; None takes the process's own.
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with SimulatorServer(api, options.port) as server, contextlib.suppress(KeyboardInterrupt):
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()

@@ -95,10 +95,8 @@ class SimulatedAPI:
         Raises:
             ValueError: ``seconds`` is negative or not a finite number.
         """
-        if not 0 <= seconds < float("inf"):
-            raise ValueError(f"virtual time moves forward only, not by {seconds!r}")
         with self._lock:
-            self._world.advance(seconds)
+            self._world.advance(_forward(seconds))
             return self._world.now
 
     def bill(self) -> Bill:
@@ -142,6 +140,10 @@ class SimulatedAPI:
         try:
             if workspace is None:
                 raise APIError("authentication_error", "x-api-key header is required or the key is not valid")
+            if request.headers.get("anthropic-workspace-id", workspace) != workspace:
+                raise APIError(
+                    "permission_error", "anthropic-workspace-id: the key belongs to another workspace"
+                )
             response = self._answer(_Call(request, workspace, self._version(request), call_id))
         except BodyTooLarge:
             return Response(
@@ -324,10 +326,10 @@ class SimulatedAPI:
                 return _json(bill.to_dict())
             case "POST", "/_sim/advance":
                 try:
-                    seconds = decode(read_all(request.body).decode())["seconds"]
-                    return _json({"now": self.advance(float(seconds))})
+                    seconds = _forward(decode(read_all(request.body).decode())["seconds"])
                 except (APIError, KeyError, TypeError, ValueError) as error:
-                    return _json({"error": f'expected {{"seconds": n}} with n >= 0: {error}'}, status=400)
+                    return _json({"error": f'expected {{"seconds": n}}: {error!r}'}, status=400)
+                return _json({"now": self.advance(seconds)})
             case _:
                 return _json({"error": f"no such control: {request.method} {request.path}"}, status=404)
 
@@ -366,6 +368,12 @@ def _check_request(number: int, value: Any) -> str:
         extra = next(name for name in value if name not in {"custom_id", "params"})
         raise APIError("invalid_request_error", f"requests.{number}.{extra}: Extra inputs are not permitted")
     return custom_id
+
+
+def _forward(seconds: float) -> float:
+    if not 0 <= float(seconds) < float("inf"):
+        raise ValueError(f"virtual time moves forward only, not by {seconds!r}")
+    return float(seconds)
 
 
 def _check_json(request: Request) -> None:

@@ -74,8 +74,14 @@ class World:
     # -- time
 
     def advance(self, seconds: float) -> None:
-        """Move virtual time forward."""
+        """Move virtual time forward, and answer the requests of the batches that ended by then.
+
+        Answering takes real time. Here it is spent by whoever sleeps, not by whoever asks next.
+        """
         self._commit({"op": "advance", "now": self.now + seconds})
+        for batch in self._batches.values():
+            if batch.settled is None and self.now >= batch.ended_at:
+                self.settled(batch)
 
     # -- batches
 

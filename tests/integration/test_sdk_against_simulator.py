@@ -174,7 +174,9 @@ def test_listing_backwards_gives_the_batches_just_before_the_cursor(door: Door) 
     assert page.get_next_page().has_more is False
 
 
-@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 1001}, {"after_id": "msgbatch_no"}])
+@pytest.mark.parametrize(
+    "query", [{"limit": 0}, {"limit": 1001}, {"after_id": "msgbatch_no"}, {"after_id": "a", "before_id": "b"}]
+)
 def test_a_wrong_page_is_refused(door: Door, query: dict[str, Any]) -> None:
     """A limit outside of 1 to 1000 or an unknown cursor is the caller's mistake."""
     with pytest.raises(anthropic.BadRequestError):
@@ -257,6 +259,7 @@ def test_what_is_unfinished_after_a_day_expires(kind: str) -> None:
         [request("line\n", "x")],
         [request("x" * 65, "x")],
         [request("naïve", "x")],
+        ["no object"],
         [{"custom_id": "no-params"}],
         [{**request("a", "x"), "label": "nightly"}],
     ],
@@ -361,6 +364,21 @@ def test_wrong_params_fail_row_by_row_and_unpaid(door: Door) -> None:
     assert door.api.bill().times_paid() == {"good": 1}
 
 
+def test_a_foreign_workspace_header_is_refused(door: Door) -> None:
+    """A key acts in its own workspace only, whatever the header asks for."""
+    assert door.client.messages.batches.list(workspace_id=door.api.settings.workspace).data == []
+    with pytest.raises(anthropic.PermissionDeniedError):
+        door.client.messages.batches.list(workspace_id="wrkspc_other")
+
+
+def test_a_request_without_an_api_version_is_refused(door: Door) -> None:
+    """The version header is required, as it decides which parameters exist."""
+    with pytest.raises(anthropic.BadRequestError, match="anthropic-version"):
+        door.client.get(
+            "/v1/models", cast_to=str, options={"headers": {"anthropic-version": anthropic.Omit()}}
+        )
+
+
 # -- bodies and connections
 
 
@@ -455,9 +473,22 @@ def test_a_direct_message_is_answered_and_paid(door: Door) -> None:
     assert entry["usage"]["output_tokens"] == message.usage.output_tokens
 
 
+@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'{"model": NaN}'])
+def test_a_direct_message_that_is_no_json_object_is_refused(door: Door, body: bytes) -> None:
+    """A body that is not one JSON object is the caller's mistake."""
+    with pytest.raises(anthropic.BadRequestError):
+        door.client.post(
+            "/v1/messages",
+            content=body,
+            cast_to=str,
+            options={"headers": {"content-type": "application/json"}},
+        )
+
+
 @pytest.mark.parametrize(
     ("params", "error"),
     [
+        ({"stream": True}, anthropic.BadRequestError),
         ({"model": "claude-9"}, anthropic.NotFoundError),
         ({"max_tokens": 0}, anthropic.BadRequestError),
         ({"messages": []}, anthropic.BadRequestError),
@@ -478,6 +509,12 @@ def test_tokens_are_counted_as_they_are_billed(door: Door) -> None:
     counted = door.client.messages.count_tokens(model=MODEL, messages=messages, system="Be brief.")
     message = door.client.messages.create(model=MODEL, max_tokens=500, messages=messages, system="Be brief.")
     assert counted.input_tokens == message.usage.input_tokens
+    for model, error in (
+        ("claude-9", anthropic.NotFoundError),
+        ("claude-opus-5-5", anthropic.BadRequestError),
+    ):
+        with pytest.raises(error):
+            door.client.messages.count_tokens(model=model, messages=messages, thinking={"type": "disabled"})
 
 
 def test_models_are_listed_with_their_capabilities(door: Door) -> None:
@@ -587,3 +624,16 @@ def test_a_model_can_overload_a_direct_call() -> None:
                 seen.append(error.status_code)
     assert set(seen) == {200, 529}
     assert api.bill().lines == seen.count(200)
+
+
+def test_the_shipped_model_answers_unless_told_otherwise() -> None:
+    """Without a model of one's own the client talks to the shipped one; its settings are one's own."""
+    asked: Any = request("", "Title: USB cable\nDescription: A cable of two metres.")["params"]
+    with simulated_client(seed=1, queue_limit=7) as client:
+        message = client.messages.create(**asked)
+        assert message.usage.output_tokens > 0
+        rows: list[Any] = [request(f"row-{number}", "x") for number in range(8)]
+        with pytest.raises(anthropic.RateLimitError, match="limit of 7"):
+            client.with_options(max_retries=0).messages.batches.create(requests=rows)
+    with pytest.raises(TypeError, match="its own settings"):
+        simulated_client(api=SimulatedAPI(echo_model), seed=2)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import anthropic
 import pytest
 
-from batchkit.testing import SimulatedAPI, SimulatedClock, echo_model, serve
+from batchkit.testing import Answer, Latency, SimulatedAPI, SimulatedClock, echo_model, serve
 from batchkit.testing.server import main
 
 
@@ -150,6 +150,34 @@ def test_a_killed_server_continues_where_it_was(tmp_path: Path) -> None:
         newest = client.messages.batches.retrieve(last.id)
         assert newest.created_at > second.created_at
         assert newest.processing_status == "ended"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_asked_to_stop_stops(number: signal.Signals) -> None:
+    """Interrupted or terminated, the process ends without an error and without a word."""
+    with process("--port", "0") as (running, address):
+        assert address.startswith("http://127.0.0.1:")
+        running.send_signal(number)
+        _, complaints = running.communicate(timeout=5)
+        assert (running.returncode, complaints) == (0, "")
+
+
+def test_a_model_that_fails_is_reported_and_breaks_the_connection(capfd: pytest.CaptureFixture[str]) -> None:
+    """A bug in a user's model shows its traceback where the server runs, and the server goes on."""
+
+    def broken(params: Any, rng: Any) -> Answer:
+        raise ZeroDivisionError("a bug in the model")
+
+    api = SimulatedAPI(broken, latency=Latency(1, 2))
+    with (
+        serve(api) as server,
+        anthropic.Anthropic(api_key="key", base_url=server.url, max_retries=0) as client,
+    ):
+        message = ROW["params"]
+        with pytest.raises(anthropic.APIConnectionError):
+            client.post("/v1/messages", body=message, cast_to=object)
+        assert client.messages.batches.list().data == []
+    assert "a bug in the model" in capfd.readouterr().err
 
 
 def test_the_process_never_loads_the_sdk() -> None:
