@@ -13,8 +13,12 @@ Two faults come from the *prompt*, and only a better prompt cures them:
   holds an example that is answered ``"category": "Adapters"``.
 
 The static text is the system prompt, all earlier messages, and what precedes
-the row in the last one. What thinking costs and where ``max_tokens`` cuts is
-the simulator's business, for every model alike.
+the row in the last one. The row is what stands in the fence of batchkit's
+prompts; without a fence it begins at the last line that is labelled as title.
+
+A row that is sent again with what was wrong is luckier than one that is merely
+sent again. What thinking costs and where ``max_tokens`` cuts is the simulator's
+business, for every model alike.
 """
 
 from __future__ import annotations
@@ -25,7 +29,6 @@ import re
 import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -33,48 +36,28 @@ import attrs
 
 from batchkit.testing.answers import Answer, Model, prompt_text
 from batchkit.testing.catalog_reader import Reading, plain_text, read
+from batchkit.testing.catalog_request import KEYS, Head, Message, Shape
 from batchkit.testing.profiles import Profile, Rates
-from batchkit.testing.schema_answers import plausible, resolve
-from batchkit.testing.taxonomy import CATEGORIES
+from batchkit.testing.schema_answers import plausible
 
 __all__ = ["catalog_model"]
-
-_KEYS = ("category", "features", "summary")
-_KNOWN = frozenset(CATEGORIES)
 
 #: Share of a row's luck that is its own; the rest is drawn anew for every request.
 _STICKY = 0.7
 #: Hard rows fail oftener than easy ones; over a catalog the two average to one.
 _HARD, _EASY = 1.3, 0.6
 
-_TITLE = re.compile(r"^[^\w\n]*title\b[^\w\n]*:[^\S\n]*", re.IGNORECASE | re.MULTILINE)
-_DESCRIPTION = re.compile(r"^[^\w\n]*description\b[^\w\n]*:[^\S\n]*", re.IGNORECASE | re.MULTILINE)
-_NULL = re.compile(r"\bnull\b|\bNone\b", re.IGNORECASE)
-_TOO_LITTLE = re.compile(
-    r"sparse|does(?: not|n['’]t) (?:say|tell)|do(?: not|n['’]t) (?:say|tell)|not enough|too (?:little|short|thin)|empty",
-    re.IGNORECASE,
-)
-_SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n")
-_ADAPTER_EXAMPLE = re.compile(r'\\?"category\\?"\s*:\s*\\?"Adapters\\?"')
 _PHRASE = re.compile(r"[.:;,|•\n\r]+(?:\s|$)| - ")
 
 _INVENTED = ("Gadgets & More", "Miscellaneous", "Electronics", "General Merchandise", "Home", "Other")
 _CONFIDENT = ("Premium quality", "Durable construction", "Modern design", "Suitable for everyday use")
 _PADDING = (
     " that is a dependable choice for the home, the office and everywhere in between,"
-    " with thoughtful details that make daily use a pleasure"
+    " with many thoughtful details that make daily use a real pleasure"
 )
 _EXTRA_FEATURES = ("Versatile", "Reliable", "Stylish", "Practical", "Long lasting", "Great gift")
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
-
-
-@attrs.frozen
-class _Head:
-    """What the static part of a prompt teaches."""
-
-    asks_for_null: bool
-    shows_adapters: bool
 
 
 @attrs.frozen
@@ -162,13 +145,13 @@ def _unpaid(kind: str) -> Answer:
 
 
 def _answer(params: Mapping[str, Any], odds: _Odds, rng: random.Random) -> Answer:
-    before, raw_title, raw_description = _split(prompt_text(params))
-    head = _head(_static_text(params) + before)
-    row = _Row.of(raw_title, raw_description)
+    message = Message.of(prompt_text(params))
+    head = Head.of(params, message)
+    row = _Row.of(message.title.rstrip(), message.description.rstrip())
     sparse = row.reading.category is None
     silent = sparse and head.asks_for_null and rng.random() >= odds.rates.confident_sparse
 
-    shape = _Shape.of(params)
+    shape = Shape.of(params)
     fields: Any
     if shape.is_catalog:
         fields = _fields(row, shape, head, silent, rng)
@@ -182,7 +165,8 @@ def _answer(params: Mapping[str, Any], odds: _Odds, rng: random.Random) -> Answe
         )
 
     names, steps = odds.faults
-    own = not sparse and rng.random() < _STICKY  # all empty rows share one text: no luck of their own
+    # All empty rows share one text, so it cannot be their luck; and who is told of a fault tries anew.
+    own = not sparse and not message.corrected and rng.random() < _STICKY
     luck = (row.mark & 0xFFFF) / 0x10000 if own else rng.random()
     if luck / (_HARD if row.hard else _EASY) >= steps[-1]:
         return Answer(text=_ENCODE(fields))
@@ -191,109 +175,7 @@ def _answer(params: Mapping[str, Any], odds: _Odds, rng: random.Random) -> Answe
     return _faulty(fault, fields, shape, params, which)
 
 
-def _static_text(params: Mapping[str, Any]) -> str:
-    system = params.get("system") or ""
-    text = system if isinstance(system, str) else _joined(system)
-    messages = params.get("messages") or ()
-    for message in messages[:-1]:
-        content = message.get("content") or ""
-        text += "\n" + (content if isinstance(content, str) else _joined(content))
-    return text + "\n"
-
-
-def _joined(blocks: Sequence[Any]) -> str:
-    return "\n".join(str(block.get("text") or "") for block in blocks if isinstance(block, Mapping))
-
-
-@lru_cache(maxsize=64)
-def _head(text: str) -> _Head:
-    asks = any(_NULL.search(part) and _TOO_LITTLE.search(part) for part in _SENTENCE.split(text))
-    return _Head(asks, _ADAPTER_EXAMPLE.search(text) is not None)
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    """Return what precedes the row in the last message, and the row's title and description."""
-    title = None
-    for match in _TITLE.finditer(text):
-        title = match
-    description = _DESCRIPTION.search(text, title.end() if title else 0)
-    if title is None:
-        return (
-            ("", "", text)
-            if description is None
-            else (text[: description.start()], "", text[description.end() :])
-        )
-    if description is None:
-        return text[: title.start()], text[title.end() :], ""
-    return text[: title.start()], text[title.end() : description.start()], text[description.end() :]
-
-
-@attrs.frozen
-class _Shape:
-    """The answer's shape as the request asks for it.
-
-    Attributes:
-        schema: The wire schema, empty when there is none.
-        keys: The keys to answer with, when the shape is the catalog's own.
-        allowed: Categories to choose from.
-        nullable: Whether the category may be null.
-        is_catalog: Whether the shape is the catalog's own.
-    """
-
-    schema: Mapping[str, Any]
-    keys: tuple[str, ...] = _KEYS
-    allowed: tuple[str, ...] = CATEGORIES
-    nullable: bool = True
-    is_catalog: bool = True
-
-    @classmethod
-    def of(cls, params: Mapping[str, Any]) -> _Shape:
-        output = params.get("output_config") or {}
-        schema = (output.get("format") or {}).get("schema")
-        if not isinstance(schema, Mapping):
-            return _FREE
-        root = schema
-        schema = resolve(schema, root)
-        keys = tuple(schema.get("properties") or ())
-        if "category" not in keys or not set(keys) <= set(_KEYS):
-            return cls(root, is_catalog=False)
-        allowed, nullable = _allowed(schema["properties"]["category"], root)
-        if not allowed:
-            return cls(root, keys, CATEGORIES, nullable)
-        return cls(root, keys, allowed, nullable, is_catalog=not _KNOWN.isdisjoint(allowed))
-
-
-_FREE = _Shape({})
-
-
-def _allowed(node: Any, root: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
-    """Return the enum's values and whether null is one of them; no values mean free text."""
-    node = resolve(node, root)
-    allowed: tuple[str, ...] = ()
-    nullable = False
-    for option in node.get("anyOf") or (node,):
-        part = resolve(option, root)
-        kind = part.get("type")
-        nullable = nullable or kind == "null" or (isinstance(kind, list) and "null" in kind)
-        values = tuple(part.get("enum") or ())
-        if part.get("const") is not None:
-            values += (part["const"],)
-        try:
-            texts, null = _texts(values)
-        except TypeError:  # a list or an object among them
-            continue
-        allowed += texts
-        nullable = nullable or null
-    return allowed, nullable
-
-
-@lru_cache(maxsize=256)
-def _texts(values: tuple[Any, ...]) -> tuple[tuple[str, ...], bool]:
-    """Return the strings among an enum's values, and whether null is among them."""
-    return tuple(value for value in values if isinstance(value, str)), None in values
-
-
-def _fields(row: _Row, shape: _Shape, head: _Head, silent: bool, rng: random.Random) -> dict[str, Any]:
+def _fields(row: _Row, shape: Shape, head: Head, silent: bool, rng: random.Random) -> dict[str, Any]:
     reading = row.reading
     category: str | None
     features: list[str]
@@ -308,10 +190,10 @@ def _fields(row: _Row, shape: _Shape, head: _Head, silent: bool, rng: random.Ran
             category = "Chargers"
         if category is None and not shape.nullable:
             category = rng.choice(shape.allowed)
-        features = _phrases(row.description, 3 + row.mark % 3) or [row.title[:60]]
+        features = _phrases(row.description, 3 + row.mark % 3) or [(row.title or row.description)[:60]]
         summary = _summary(row.title, features)
     fields = {"category": category, "features": features, "summary": summary}
-    return fields if shape.keys == _KEYS else {key: fields[key] for key in shape.keys}
+    return fields if shape.keys == KEYS else {key: fields[key] for key in shape.keys}
 
 
 def _phrases(description: str, most: int) -> list[str]:
@@ -340,7 +222,7 @@ def _chosen(values: Sequence[Any], row: _Row, rng: random.Random) -> Any:
     return rng.choice(named or [value for value in values if value is not None] or list(values))
 
 
-def _faulty(fault: str, fields: Any, shape: _Shape, params: Mapping[str, Any], which: float) -> Answer:
+def _faulty(fault: str, fields: Any, shape: Shape, params: Mapping[str, Any], which: float) -> Answer:
     """Return the answer spoiled in one way; ``which`` decides the details, the same for the same row."""
     text = _ENCODE(fields)
     match fault:
@@ -355,17 +237,13 @@ def _faulty(fault: str, fields: Any, shape: _Shape, params: Mapping[str, Any], w
                 return Answer(text=text)
             return Answer(text=text[: len(text) * 2 // 3], stop_reason="max_tokens", output_tokens=cap)
         case "prose":
-            return Answer(
-                text=f"Here are the attributes you asked for:\n\n{text}\n\nLet me know if you need more!"
-            )
-        case "fenced":
-            return Answer(text=f"```json\n{text}\n```")
+            return Answer(text=f"Here are the attributes:\n\n{text}\n\nLet me know if you need more!")
         case "trailing_comma":
             return Answer(text=text[:-1] + ",}")
+        case _ if fault != "fenced" and shape.is_catalog:
+            return Answer(text=_ENCODE(_spoiled(fault, fields, which)))
         case _:
-            return Answer(
-                text=_ENCODE(_spoiled(fault, fields, which)) if shape.is_catalog else f"```json\n{text}\n```"
-            )
+            return Answer(text=f"```json\n{text}\n```")
 
 
 def _spoiled(fault: str, fields: Mapping[str, Any], which: float) -> dict[str, Any]:
