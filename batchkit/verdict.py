@@ -1,0 +1,39 @@
+"""What is said of one answer."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import attrs
+
+from batchkit.model import Usage
+from batchkit.reasons import Reason
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Verdict(Generic[T]):
+    """One answer, judged.
+
+    Attributes:
+        reason: Why it is not accepted; None means valid.
+        detail: For ``output.schema`` a JSON list of ``{"loc", "type", "msg"}``, for ``output.rule`` the rule and
+            what it said, else a short text. Never the record's own text.
+        output: The answer as the contract's type, where it has its shape (also for broken rules and sparse answers).
+        text: The JSON text of an answer that has the shape, else the raw answer; empty where there is none.
+        usage: Tokens billed, None where nothing was billed or nothing usable was reported.
+        model: The model that answered, as the provider names it.
+    """
+
+    reason: Reason | None
+    detail: str = ""
+    output: T | None = None
+    text: bytes = b""
+    usage: Usage | None = None
+    model: str = ""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the answer is accepted."""
+        return self.reason is None
