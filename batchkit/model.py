@@ -125,9 +125,13 @@ class ResultView(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class Seal:
-    """The end of freezing: fixes count and digest and checks the keys."""
+    """The end of freezing: fixes count and digest and checks the keys.
+
+    ``count`` is how many records the source gave; None: told by the page that comes with the seal.
+    """
 
     on_duplicate: OnDuplicate = "refuse"
+    count: int | None = None
 
 
 @attrs.frozen(kw_only=True)

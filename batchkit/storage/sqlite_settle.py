@@ -1,0 +1,163 @@
+"""Applying what came back: append the results, then one guarded update of the rows they name."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from batchkit.errors import IllegalTransition, StoreError
+from batchkit.ids import BatchId, RowId
+from batchkit.model import Applied, Lease, Settled
+from batchkit.states import ROW_TRANSITIONS, RowEvent, RowState
+from batchkit.storage import schema
+from batchkit.storage.sqlite_base import SQLiteBase, check_rows
+from batchkit.storage.sqlite_rows import clean
+
+_BY_BATCH: Final = frozenset(
+    event for event, (origin, _) in ROW_TRANSITIONS.items() if origin is RowState.SUBMITTED
+) - {RowEvent.FREED} | {RowEvent.TWIN_ACCEPTED}
+_ALONE: Final = frozenset(
+    event for event, (origin, _) in ROW_TRANSITIONS.items() if origin not in {None, RowState.SUBMITTED}
+) - {RowEvent.TAKEN, RowEvent.TWIN_ACCEPTED}
+
+_APPEND: Final = """
+    INSERT INTO result (id, row, batch, event, reason, tier, tries, resends, verdict, cost,
+        input, output, cache_write_5m, cache_write_1h, cache_read, model, by, detail, answer)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+# A row taken from SUBMITTED must be in the batch; every other state is in none.
+_APPLY: Final = f"""
+    UPDATE row_state SET state = {schema.EVENT_TARGET}, reason = r.reason, tier = r.tier, tries = r.tries,
+        resends = r.resends, batch = NULL, result = r.id,
+        cost = row_state.cost + iif(r.input IS NULL, 0, r.cost), answers = answers + (r.input IS NOT NULL)
+    FROM result AS r
+    WHERE r.id BETWEEN ? AND ? AND row_state.id = r.row AND row_state.state = {schema.EVENT_ORIGIN}
+        AND (row_state.batch = ? OR row_state.batch IS NULL)
+"""  # noqa: S608 (two constants made of the transition table)
+_NO_USAGE: Final = (None, None, None, None, None)
+
+
+class SQLiteSettle(SQLiteBase):
+    """``settle`` of `batchkit.storage.BatchStore` on SQLite."""
+
+    _names: dict[str, int]
+
+    def settle(
+        self, lease: Lease, source: BatchId | None, page: Sequence[Settled], *, by: str = ""
+    ) -> Applied:
+        """Append one result per item and apply it to its row, if the row is still where the item takes it from."""
+        _check_events(page, _ALONE if source is None else _BY_BATCH)
+        try:
+            return self._settle(lease, source, page, by)
+        except BaseException:
+            self._names.clear()  # a name may have been numbered in the transaction that was undone
+            raise
+
+    def _settle(self, lease: Lease, source: BatchId | None, page: Sequence[Settled], by: str) -> Applied:
+        ascending, again = _first_of_each(page)
+        with self._db.write() as connection:
+            run = self._fence(connection, lease)
+            if source is not None:
+                self._check_source(connection, run.id, source)
+            if not page:
+                return Applied(applied=0)
+            check_rows(run, ascending[0].row, ascending[-1].row)
+            low = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM result").fetchone()[0]
+            high = low + len(ascending) - 1
+            connection.executemany(_APPEND, self._results(connection, low, source, ascending, by))
+            applied = connection.execute(_APPLY, (low, high, source)).rowcount
+            cost = sum(item.cost for item in ascending)
+            ignored = again
+            if applied != len(ascending):
+                unapplied, uncounted = self._withdraw(connection, low, high)
+                ignored = sorted([*again, *unapplied])
+                cost -= uncounted
+            if source is not None:
+                connection.execute(
+                    "UPDATE batch SET lines = lines + ?, spent = spent + ? WHERE id = ?",
+                    (applied, cost, source),
+                )
+        return Applied(applied=applied, ignored=tuple(ignored))
+
+    def _check_source(self, connection: sqlite3.Connection, run: int, source: BatchId) -> None:
+        found = connection.execute("SELECT run FROM batch WHERE id = ?", (source,)).fetchone()
+        if found is None or found[0] != run:
+            raise StoreError(f"run {run} has no batch {source}; nothing was settled")
+
+    def _results(
+        self,
+        connection: sqlite3.Connection,
+        low: int,
+        source: BatchId | None,
+        page: Iterable[Settled],
+        by: str,
+    ) -> Iterator[tuple[Any, ...]]:
+        person = self._name(connection, by)
+        model = text = None
+        event_code, reason_code = schema.event_code, schema.reason_code
+        for number, item in enumerate(page, low):
+            if item.model != text or model is None:  # the same for many lines on end
+                text, model = item.model, self._name(connection, item.model)
+            yield (
+                number,
+                item.row,
+                source,
+                event_code(item.event),
+                reason_code(item.reason),
+                item.tier,
+                item.tries,
+                item.resends,
+                reason_code(item.verdict),
+                item.cost,
+                *(_NO_USAGE if item.usage is None else item.usage),
+                model,
+                person,
+                clean(item.detail),
+                item.answer,
+            )
+
+    def _withdraw(self, connection: sqlite3.Connection, low: int, high: int) -> tuple[list[RowId], int]:
+        """Take back the results that were not applied; give their rows and their cost."""
+        gone = connection.execute(
+            "DELETE FROM result WHERE id BETWEEN ? AND ? "
+            "AND NOT EXISTS (SELECT 1 FROM row_state s WHERE s.id = result.row AND s.result = result.id) "
+            "RETURNING row, cost",
+            (low, high),
+        ).fetchall()
+        return [RowId(row) for row, _ in gone], sum(cost for _, cost in gone)
+
+    def _name(self, connection: sqlite3.Connection, text: str) -> int:
+        """Give the number of a model's or person's name."""
+        known = self._names.get(text)
+        if known is None:
+            connection.execute("INSERT OR IGNORE INTO name (text) VALUES (?)", (text,))
+            known = connection.execute("SELECT id FROM name WHERE text = ?", (text,)).fetchone()[0]
+            self._names[text] = known
+        return known
+
+
+def _check_events(page: Iterable[Settled], legal: frozenset[RowEvent]) -> None:
+    for event in {id(item.event): item.event for item in page}.values():
+        if event not in legal:
+            raise IllegalTransition(
+                f"settle: {event.value!r} is not an event of this source; nothing was settled"
+            )
+
+
+def _first_of_each(page: Sequence[Settled]) -> tuple[list[Settled], list[RowId]]:
+    """Give the items in order of row, of each row the first, and the rows of those left out."""
+    # In order, because the update then walks the narrow table instead of jumping about in it.
+    ascending = sorted(page, key=_row)
+    again = [b.row for a, b in pairwise(ascending) if a.row == b.row]
+    if again:
+        kept: dict[RowId, Settled] = {}
+        for item in ascending:
+            kept.setdefault(item.row, item)
+        ascending = list(kept.values())
+    return ascending, again
+
+
+def _row(item: Settled) -> RowId:
+    return item.row
