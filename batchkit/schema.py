@@ -42,7 +42,7 @@ def has_numbers(schema: Schema) -> bool:
 
 def is_flat(schema: Schema) -> bool:
     """Tell whether no object stands inside the outermost one."""
-    return sum(node.get("type") == "object" for _, node in _walk(schema, _defs(schema))) == 1
+    return len([1 for _, node in _walk(schema, _defs(schema)) if node.get("type") == "object"]) == 1
 
 
 def check_closed(schema: Schema) -> None:
