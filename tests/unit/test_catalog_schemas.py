@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import date, datetime
 from enum import Enum
@@ -15,6 +16,7 @@ from batchkit.testing.catalog import generate
 from batchkit.testing.catalog_model import catalog_model
 from batchkit.testing.profiles import NO_FAULTS, Profile, Rates
 from batchkit.testing.schema_answers import plausible, resolve
+from batchkit.testing.taxonomy import CATEGORIES
 
 ROWS = list(generate(150, seed=4))
 SYSTEM = "Extract what you can. Use null when the text does not say."
@@ -35,6 +37,11 @@ class Node(BaseModel):
     name: Annotated[str, Field(min_length=3, max_length=12)]
     parent: Node | None
     children: list[Node]
+
+
+class Branch(BaseModel):
+    left: Branch | int
+    right: Branch | int
 
 
 class Extraction(BaseModel):
@@ -67,7 +74,7 @@ class Complaint(BaseModel):
     summary: str
 
 
-@pytest.mark.parametrize("model", [Extraction, Dimensions, Node, Complaint])
+@pytest.mark.parametrize("model", [Extraction, Dimensions, Node, Branch, Complaint])
 def test_answers_validate_against_any_pydantic_model(model: type[BaseModel]) -> None:
     """Nested, recursive, nullable and bounded contracts all get answers that they accept."""
     say = catalog_model(NO_FAULTS)
@@ -95,6 +102,19 @@ def test_an_enum_value_that_the_text_names_is_chosen() -> None:
     for seed in range(10):
         text = catalog_model(NO_FAULTS)(params, random.Random(seed)).text
         assert Complaint.model_validate_json(text).category == "delivery"
+
+
+def test_a_category_under_another_name_is_read_from_the_row() -> None:
+    """A contract that calls the category a department still gets the right one."""
+    schema = {"type": "object", "properties": {"department": {"enum": list(CATEGORIES)}}}
+    params = {
+        "model": "claude-opus-5-5",
+        "max_tokens": 300,
+        "messages": [{"role": "user", "content": "Title: Nordlys kettle\nDescription: 1.7 l"}],
+        "output_config": {"format": {"type": "json_schema", "schema": schema}},
+    }
+    text = catalog_model(NO_FAULTS)(params, random.Random(1)).text
+    assert json.loads(text) == {"department": "Small Appliances"}
 
 
 def test_a_record_that_says_nothing_gets_nulls_and_empty_lists() -> None:
