@@ -1,0 +1,96 @@
+"""One connection to a SQLite catalog for one operation, its errors in batchkit's words, and batchkit's tables there."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batchkit.errors import TargetError
+from batchkit.targets.sqlite_statements import CREATE_BEFORE, CREATE_PROMOTION, CREATE_STANDING, image_columns
+from batchkit.targets.sqltext import Sql, sql
+
+PAIRS = 8
+"""Pairs of image columns that batchkit's table is made with; a wider mapping adds its own."""
+
+CACHE_KIB = 16 * 1024
+
+_WORDS = (
+    (
+        "locked",
+        "another connection holds the catalog's lock; waited {timeout:g} s. Run it again, or raise timeout=",
+    ),
+    ("readonly", "the catalog cannot be written: check the file's and the folder's permissions"),
+    (
+        "disk is full",
+        "the disk is full: the promotion keeps what it replaces beside the catalog and needs room for it",
+    ),
+    ("unable to open", "the catalog's file cannot be opened"),
+    ("not a database", "the file is no SQLite database"),
+    ("malformed", "SQLite found the catalog's file damaged"),
+)
+
+
+def translated(error: sqlite3.Error, path: Path, timeout: float) -> TargetError:
+    """Give an error of the database in words that say what to do. Nothing was changed whenever one is raised."""
+    text = str(error)
+    if isinstance(error, sqlite3.IntegrityError):
+        meaning = (
+            "a constraint of the catalog refused the values; target.check() names the column where it can"
+        )
+    else:
+        meaning = next(
+            (words for part, words in _WORDS if part in text.lower()), "the catalog's database failed"
+        )
+    return TargetError(f"{path.name}: {meaning.format(timeout=timeout)} ({text}). Nothing was changed.")
+
+
+@contextmanager
+def session(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
+    """Open the catalog, which must exist, for one operation. What was not committed is undone at the end.
+
+    Raises:
+        TargetError: in place of every error of the database.
+    """
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None)
+    except sqlite3.Error as error:
+        raise translated(error, path, timeout) from error
+    try:
+        # Off by default in SQLite; a promoted value that breaks a foreign key must be refused.
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB:d}")
+        db.create_function("batchkit_text", 1, repr, deterministic=True)
+        yield db
+    except sqlite3.Error as error:
+        raise translated(error, path, timeout) from error
+    finally:
+        db.close()
+
+
+def definitions(pairs: int) -> list[Sql]:
+    """Give the statements that make batchkit's own tables with so many pairs of image columns."""
+    images = ",\n".join(f"    {before}, {after}" for before, after in image_columns(pairs))
+    table = Sql(CREATE_BEFORE.removesuffix("\n)") + f",\n{images}\n)")
+    return [Sql(CREATE_PROMOTION), Sql(CREATE_STANDING), table]
+
+
+def installed(db: sqlite3.Connection) -> bool:
+    """Tell whether batchkit's tables are in the catalog."""
+    found = db.execute(
+        "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name IN ('batchkit_promotion', 'batchkit_before')"
+    )
+    return bool(found.fetchone()[0] == 2)
+
+
+def install(db: sqlite3.Connection, pairs: int) -> None:
+    """Make the tables, and widen them where the mapping needs it, in the transaction at hand."""
+    pairs = max(pairs, PAIRS)
+    for statement in definitions(pairs):
+        db.execute(statement)
+    present = {row[0] for row in db.execute("SELECT name FROM pragma_table_info('batchkit_before')")}
+    for number, pair in enumerate(image_columns(pairs)):
+        if f"b{number}" not in present:
+            for column in pair:
+                db.execute(sql("ALTER TABLE main.batchkit_before ADD COLUMN {column}", column=column))
