@@ -21,7 +21,7 @@ from batchkit.model import RowView
 from batchkit.planner import API_BYTES
 from batchkit.policy import Retry
 from batchkit.prompt import Prompt
-from batchkit.spec import Spec
+from batchkit.spec import Spec, StoredSpec
 from batchkit.tier import Tier
 
 T = TypeVar("T")
@@ -66,12 +66,12 @@ class RequestBuilder(Generic[T]):
     """Makes the requests of a spec. Pure: it draws no nonce and reads no clock."""
 
     def __init__(
-        self, spec: Spec[T], *, schema: Mapping[str, Any] | None = None, opaque: bool = False
+        self, spec: Spec[T] | StoredSpec, *, schema: Mapping[str, Any] | None = None, opaque: bool = False
     ) -> None:
         """Encode what all rows share.
 
         Args:
-            spec: What is sent.
+            spec: What is sent; one read back from a store does.
             schema: The wire schema of the contract. None sends no ``output_config.format`` and spells the
                 schema out in the prompt instead.
             opaque: Hash every key in custom ids, for keys that the provider should not see. A hash hides
@@ -94,8 +94,13 @@ class RequestBuilder(Generic[T]):
             rf"{re.escape(spec.prefix)}([A-Za-z0-9_-]{{1,{self._room}}})-({_NONCE.pattern})"
         )
         self._open = b'{"custom_id":"' + spec.prefix.encode()
-        self._prompts: tuple[Prompt, ...] = tuple(tier.prompt or spec.prompt for tier in spec.tiers)
+        self._prompts: tuple[Prompt, ...] = tuple(map(spec.prompt_of, range(len(spec.tiers))))
         self._heads: dict[_Way, bytes] = {}
+
+    @property
+    def spec(self) -> Spec[T]:
+        """The spec whose requests these are."""
+        return self._spec
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -214,8 +219,8 @@ class RequestBuilder(Generic[T]):
         head = self._heads.get(way)
         if head is None:
             tier, step = way
-            prompt = self._prompt(tier)
-            static = prompt.static(self._spec.contract, show_schema=self._schema is None)
+            self._prompt(tier)
+            static = self._spec.static(tier, show_schema=self._schema is None)
             params = _params(self._spec.tiers[tier], step, static, self._schema)
             head = b'","params":' + _opened(params) + b',"messages":[{"role":"user","content":'
             self._heads[way] = head

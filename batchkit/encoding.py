@@ -1,23 +1,8 @@
-"""JSON text as bytes, one way for everybody: sorted keys, UTF-8, no spaces."""
+"""Text as JSON bytes, and text that UTF-8 cannot carry."""
 
 from __future__ import annotations
 
-import json
-
 from pydantic_core import PydanticSerializationError, to_json
-
-
-def canonical(value: object) -> bytes:
-    """Encode plain Python data as canonical JSON: sorted keys, no spaces, characters as they are.
-
-    Raises:
-        ValueError: the value holds NaN, infinity, a lone surrogate, a cycle, or something JSON has no form for.
-    """
-    try:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return text.encode()
-    except (TypeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
 
 
 def quoted(text: str) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from batchkit.errors import UsageError
+from batchkit.errors import MissingField, UsageError
 from batchkit.source import columns as column_names
 
 CHUNK = 2_000
@@ -47,9 +47,11 @@ def read_parquet(path: Path, columns: Iterable[str] | None) -> Iterator[Mapping[
 
     names = None if columns is None else list(columns)
     with pyarrow.parquet.ParquetFile(path) as file:
-        column_names.require(
-            [(name, f"columns names {name!r}") for name in names or ()], file.schema_arrow.names
-        )
+        absent = [name for name in names or () if name not in file.schema_arrow.names]
+        if absent:
+            raise MissingField(
+                f"{path.name} has no column {absent[0]!r}; it has {', '.join(file.schema_arrow.names)}."
+            )
         yield from _arrow(file.iter_batches(batch_size=CHUNK, columns=names))
 
 

@@ -14,7 +14,6 @@ from batchkit.errors import KeyTypeError
 from batchkit.ids import ResultId, RowKey
 from batchkit.model import PAGE, SourceRow
 from batchkit.reasons import Reason
-from batchkit.source import columns
 from batchkit.source.origin import Record, Source
 from batchkit.source.readers import Damaged
 from batchkit.spec import Spec
@@ -60,8 +59,8 @@ class Freezer:
             max_bytes: The longest body that may be sent, for one request alone.
         """
         self._key = spec.key
-        self._names = tuple(sorted({*spec.used_fields, *builder.fields}))
-        self._wanted = _wanted(spec, self._names)
+        self._names = tuple(sorted(spec.used_fields))
+        self._check = spec.check_fields
         self._sparse = spec.contract.sparse_row
         self._builder = builder
         self._staged = incremental
@@ -77,7 +76,7 @@ class Freezer:
         """
         known = source.fields if isinstance(source, Source) else None
         if known is not None:
-            columns.require(self._wanted, known)
+            self._check(known)
         records = iter(source)
         position = 0
         while page := list(islice(records, PAGE)):
@@ -89,7 +88,7 @@ class Freezer:
     def _check_fields(self, page: list[Record]) -> None:
         whole = [record for record in page if not isinstance(record, Damaged)]
         if whole:
-            columns.require(self._wanted, dict.fromkeys(str(name) for record in whole for name in record))
+            self._check({str(name) for record in whole for name in record})
 
     def freeze(self, position: int, record: Record) -> SourceRow:
         """Freeze one record.
@@ -169,13 +168,3 @@ class Freezer:
             return RowKey(normal.key_text(value, column=self._key, position=position)), ""
         except normal.Unencodable as error:
             return RowKey(normal.escaped(value) or ""), f"key {self._key!r} holds {error}"
-
-
-def _wanted(spec: Spec[Any], names: Iterable[str]) -> list[tuple[str, str]]:
-    """Say for each field who asks for it, in the words of the error that names it."""
-    prompts = {name for tier in spec.tiers for name in (tier.prompt or spec.prompt).fields}
-    return [
-        (spec.key, f"the key is {spec.key!r}"),
-        *((name, f"the prompt uses {{{name}}}") for name in names if name in prompts),
-        *((name, f"the metadata has {name!r}") for name in names if name not in prompts),
-    ]

@@ -193,7 +193,8 @@ def _refuse(anything: object) -> None:
     if inspect.iscoroutine(anything):
         anything.close()
         raise UsageError("rows cannot be a coroutine: await it, and pass what it gives")
-    if isinstance(anything, AsyncIterable) or inspect.iscoroutinefunction(anything):
+    later = inspect.iscoroutinefunction(anything) or inspect.isasyncgenfunction(anything)
+    if later or isinstance(anything, AsyncIterable):
         raise UsageError(
             f"rows cannot be asynchronous ({name}): collect them first, [row async for row in rows], or pass "
             "a path or query, which are read in a worker thread"

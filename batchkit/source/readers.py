@@ -42,7 +42,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             has records that nobody can count, so no record of it is taken for granted.
     """
     try:
-        with cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb") as file:
+        with cast("BinaryIO", gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             yield file
     except FileNotFoundError:
         raise UsageError(f"there is no file {str(path)!r}") from None
@@ -73,16 +73,20 @@ class _Lines:
 
 def csv_fields(path: Path) -> tuple[str, ...]:
     """Read the names in a CSV file's header."""
-    with opened(path) as file:
-        return _header(_csv_reader(file), path)
+    with _csv_reader(path) as reader:
+        return _header(reader, path)
 
 
-def _csv_reader(file: BinaryIO) -> Any:
+@contextmanager
+def _csv_reader(path: Path) -> Iterator[Any]:
     if csv.field_size_limit() < _CELL_LIMIT:
         # The limit belongs to the process. It is only ever raised, so nobody else's file stops working.
         csv.field_size_limit(_CELL_LIMIT)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return csv.reader(_Lines(text), strict=True)
+    with (
+        opened(path) as file,
+        io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
+    ):
+        yield csv.reader(_Lines(text), strict=True)
 
 
 def _header(reader: Any, path: Path) -> tuple[str, ...]:
@@ -104,8 +108,7 @@ def read_csv(path: Path) -> Iterator[Mapping[str, object]]:
     Blank lines are no records. A record with fewer cells than the header misses the last fields; one
     with more is damaged, and so is one whose quoting is wrong.
     """
-    with opened(path) as file:
-        reader = _csv_reader(file)
+    with _csv_reader(path) as reader:
         header = _header(reader, path)
         width = len(header)
         while True:
