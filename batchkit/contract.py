@@ -231,7 +231,7 @@ class Contract(Generic[T]):
     ) -> Verdict[T]:
         if self._sparse is not None:
             try:
-                if self._sparse(output):
+                if self._sparse.fn(output):
                     return Verdict(Reason.OUTPUT_SPARSE, self._sparse.title, output, text, usage, model)
             except Exception as error:
                 why = f"{self._sparse.title} raised {type(error).__name__}"

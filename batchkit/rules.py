@@ -65,7 +65,7 @@ class Rule(Generic[T_contra]):
     def violation(self, output: T_contra, row: Fields | None) -> str | None:
         """Give what is wrong, or None. Whatever the function raises is a violation with the rule's name."""
         try:
-            result = self(output, row)
+            result = self.fn(output, _Row(row or {})) if self.takes_row else self.fn(output)
         except MissingField as error:
             return f"{self.title}: {error}"
         except Exception as error:

@@ -190,22 +190,16 @@ def read_usage(usage: Any) -> Usage | None:
         return None
     written = usage.get("cache_creation_input_tokens") or 0
     kinds = usage.get("cache_creation")
-    short = 0
-    if isinstance(kinds, dict):
-        short = kinds.get("ephemeral_5m_input_tokens") or 0
-    counts = (
-        usage.get("input_tokens"),
-        usage.get("output_tokens"),
-        short,
-        written,
-        usage.get("cache_read_input_tokens") or 0,
-    )
-    for count in counts:
+    short = (kinds.get("ephemeral_5m_input_tokens") or 0) if isinstance(kinds, dict) else 0
+    fresh, spoken = usage.get("input_tokens"), usage.get("output_tokens")
+    read = usage.get("cache_read_input_tokens") or 0
+    for count in (fresh, spoken, short, written, read):
         if type(count) is not int or count < 0:
             return None
     if short > written:
         return None
-    return Usage(counts[0], counts[1], short, written - short, counts[4])
+    made: tuple[Any, ...] = (fresh, spoken, short, written - short, read)
+    return Usage._make(made)
 
 
 def _text(content: Any) -> tuple[str, str]:

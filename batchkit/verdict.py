@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-import attrs
+from typing_extensions import NamedTuple
 
 from batchkit.model import Usage
 from batchkit.reasons import Reason
@@ -12,9 +12,8 @@ from batchkit.reasons import Reason
 T = TypeVar("T")
 
 
-@attrs.frozen
-class Verdict(Generic[T]):
-    """One answer, judged.
+class Verdict(NamedTuple, Generic[T]):
+    """One answer, judged. A named tuple, since there is one for every line of a batch.
 
     Attributes:
         reason: Why it is not accepted; None means valid.
