@@ -20,6 +20,7 @@ from batchkit.body import GuardedBody
 from batchkit.clock import Clock, SystemClock
 from batchkit.errors import ProviderError, UsageError
 from batchkit.ids import RemoteId
+from batchkit.lines import LineSplitter
 from batchkit.model import Place
 from batchkit.remote import CreateAnswer, ListPage, RemoteBatch, remote_batch, usable_id
 
@@ -144,6 +145,20 @@ class Gateway:
             yield _chunks(response)
         finally:
             response.close()
+
+    def first_line(self, remote: RemoteId) -> bytes | None:
+        """Read the first result line of an ended batch. None where the file has none.
+
+        Raises:
+            ProviderError: the file cannot be opened, or the stream breaks.
+        """
+        splitter = LineSplitter()
+        with self.results(remote) as chunks:
+            for chunk in chunks:
+                if lines := splitter.feed(chunk):
+                    return lines[0]
+            lines = splitter.close()
+        return lines[0] if lines else None
 
     def cancel(self, remote: RemoteId) -> RemoteBatch | None:
         """Ask the API to cancel a batch of ours. Give what it says, or None on 404.

@@ -238,6 +238,7 @@ class Trail:
 
     ``since`` and ``valid_at`` are of the store's clock; ``first``, ``last`` and ``dated`` of the server's:
     the first and last clean reading of an unbroken series of ``clean`` ones, and the newest answer at all.
+    ``asked_at`` (store clock) is when the list was last asked for.
     """
 
     since: float
@@ -249,6 +250,7 @@ class Trail:
     suspects: Mapping[RemoteId, Suspect] = attrs.field(factory=dict)
     void: str = ""
     no_list: bool = False
+    asked_at: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """Give plain JSON for a batch's notes."""

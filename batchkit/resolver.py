@@ -1,0 +1,202 @@
+"""Doubtful batches: take a reading, look at the suspects, do what the rules of `doubt` allow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Protocol
+
+import attrs
+
+from batchkit.doubt import (
+    GRACE,
+    MINUTE,
+    Absent,
+    Finding,
+    Held,
+    Known,
+    Open,
+    Proved,
+    Reading,
+    Trail,
+    Wait,
+    look,
+    observe,
+    owner,
+    resolve,
+)
+from batchkit.errors import ProviderError
+from batchkit.ids import RemoteId
+from batchkit.listing import read_list
+from batchkit.model import Batch, BatchFacts, BatchWhere, DocKind, Lease, NewEvent, Run
+from batchkit.remote import ListPage, RemoteBatch
+from batchkit.states import BatchState
+from batchkit.storage import Store
+
+__all__ = ["Provider", "Resolver", "known_to", "trail_of"]
+
+WATCH = 90_000.0
+"""Seconds for which a batch declared absent is still watched for: 25 hours."""
+HOLDERS = frozenset({BatchState.LIVE, BatchState.ENDED, BatchState.COLLECTED, BatchState.UNRECOVERABLE})
+
+
+class Provider(Protocol):
+    """What a resolver needs of a gateway."""
+
+    def snapshot(self) -> Provider:
+        """Give one whose credential stays the same."""
+        ...
+
+    def list(self, limit: int = ..., after_id: RemoteId | None = ...) -> ListPage:
+        """Read one page of the list."""
+        ...
+
+    def retrieve(self, remote: RemoteId) -> RemoteBatch | None:
+        """Read one batch; None on 404."""
+        ...
+
+    def first_line(self, remote: RemoteId) -> bytes | None:
+        """Read the first result line of an ended batch; None where there is none."""
+        ...
+
+
+class Resolver:
+    """Settles doubts, one reading at a time."""
+
+    def __init__(self, store: Store, gateway: Provider, *, grace: float = GRACE) -> None:
+        """Prepare; ``grace`` is in seconds of server time."""
+        self._store = store
+        self._gateway = gateway
+        self._grace = grace
+
+    def resolve(self, lease: Lease, run: Run) -> float | None:
+        """Take one reading for the run's doubtful batches; give when to take the next.
+
+        Raises:
+            LeaseLost: another process moves the run now.
+        """
+        where = BatchWhere(run=run.id, states=frozenset({BatchState.DOUBTFUL}))
+        wakes = [self._step(lease, batch) for batch in self._store.batches(where)]
+        return min((wake for wake in wakes if wake is not None), default=None)
+
+    def _step(self, lease: Lease, batch: Batch) -> float | None:
+        now = self._store.now()
+        trail = trail_of(batch, now)
+        if trail.asked_at is not None and now - trail.asked_at < MINUTE:
+            return trail.asked_at + MINUTE
+        gateway = self._gateway.snapshot()
+        trail = self._reported(batch, attrs.evolve(trail, asked_at=now), now)
+        known = known_to(self._store, batch)
+        try:
+            # DOUBTFUL was committed before this pass asked, so every page of it was requested afterwards.
+            back_to = None if batch.head is None else batch.head.created_at
+            reading = read_list(gateway, back_to=back_to, whole=batch.head is None)
+        except ProviderError as error:
+            trail = attrs.evolve(trail, no_list=error.status in {404, 405}, void="the list could not be read")
+        else:
+            known = self._with_strangers(known, batch, reading)
+            trail = observe(batch, trail, reading, known, now=now)
+        for suspect in [s for s in trail.suspects.values() if s.open]:
+            trail = self._look_at(gateway, batch, trail, suspect.id, known, now)
+        return self._apply(lease, batch, trail, known, now)
+
+    def _reported(self, batch: Batch, trail: Trail, now: float) -> Trail:
+        """Add ids that a fenced-off sender left: the first to be opened."""
+        for _, body in self._store.docs(DocKind.READING, scope=f"suspect/{batch.id}"):
+            remote = RemoteId(json.loads(body)["remote_id"])
+            if remote not in trail.suspects:
+                trail = look(trail, remote, Finding.RUNNING, now=now)
+        return trail
+
+    def _with_strangers(self, known: Known, batch: Batch, reading: Reading) -> Known:
+        ids = [item.id for item in reading.items if item.total == batch.count]
+        strangers = self._store.strangers(batch.place.workspace, ids) if ids else frozenset()
+        return attrs.evolve(known, strangers=strangers)
+
+    def _look_at(
+        self, gateway: Provider, batch: Batch, trail: Trail, remote: RemoteId, known: Known, now: float
+    ) -> Trail:
+        """Open one suspect as far as it can be opened. Nothing is done to it: it may be a stranger's."""
+        try:
+            found = gateway.retrieve(remote)
+            if found is None:
+                return look(trail, remote, Finding.MISSING, now=now)
+            if not found.ended:
+                return look(trail, remote, Finding.RUNNING, now=now, expires_at=found.expires_at)
+            line = gateway.first_line(remote)
+        except ProviderError:
+            # No answer is no finding: what was known of it stays, and so does its age.
+            return trail
+        finding = owner(_custom_id(line), batch, known)
+        if finding is Finding.STRANGER:
+            self._store.dismiss(batch.place.workspace, [remote])
+        return look(trail, remote, finding, now=now, expires_at=found.expires_at)
+
+    def _apply(self, lease: Lease, batch: Batch, trail: Trail, known: Known, now: float) -> float | None:
+        fix = f"python -m batchkit status STORE, then look_again({batch.id}), adopt({batch.id}, ID) or declare_absent({batch.id})"
+        resolution = resolve(batch, trail, known, now=now, grace=self._grace, held_fix=fix)
+        notes: dict[str, object] = {**batch.notes, "doubt": trail.to_json()}
+        match resolution:
+            case Wait(until=until) | Open(until=until):
+                self._move(lease, batch, BatchState.DOUBTFUL, BatchFacts(notes=notes))
+                return until
+            case Proved(remote=remote):
+                event = NewEvent(kind="doubt.adopted", data={"batch": batch.id, "rows": batch.count})
+                self._move(
+                    lease, batch, BatchState.ENDED, BatchFacts(remote_id=remote, notes=notes, events=(event,))
+                )
+                return now
+            case Absent():
+                # A late twin would still be found for a day, so the reservation stays as long.
+                notes["watch"] = {"count": batch.count, "until": (trail.last or 0.0) + WATCH}
+                event = NewEvent(
+                    kind="doubt.absent", severity="warn", data={"batch": batch.id, "rows": batch.count}
+                )
+                self._move(
+                    lease, batch, BatchState.ABSENT, BatchFacts(notes=notes, events=(event,)), free=True
+                )
+                return now
+            case Held(need=need):
+                event = NewEvent(
+                    kind="run.needs_person", severity="page", data={"batch": batch.id, "code": need.code}
+                )
+                self._move(lease, batch, BatchState.HELD, BatchFacts(need=need, notes=notes, events=(event,)))
+                return None
+
+    def _move(
+        self, lease: Lease, batch: Batch, to: BatchState, facts: BatchFacts, *, free: bool = False
+    ) -> None:
+        self._store.move_batch(lease, batch.id, expect=BatchState.DOUBTFUL, to=to, facts=facts, free=free)
+
+
+def trail_of(batch: Batch, now: float) -> Trail:
+    """Read a doubtful batch's trail from its notes; a batch without one starts now."""
+    noted = batch.notes.get("doubt")
+    return Trail.from_json(noted) if isinstance(noted, Mapping) else Trail(since=now)
+
+
+def known_to(store: Store, batch: Batch) -> Known:
+    """Gather what the store knows for telling its own batches from strangers."""
+    batches = store.batches(BatchWhere())
+    return Known(
+        nonces=frozenset(b.nonce for b in batches),
+        claimed=frozenset(b.remote_id for b in batches if b.remote_id is not None),
+        in_place=frozenset(
+            b.remote_id
+            for b in batches
+            if b.remote_id is not None
+            and b.place == batch.place
+            and (b.state in HOLDERS or b.held_from in HOLDERS)
+        ),
+        late_twin=any(b.state is BatchState.LATE and b.place == batch.place for b in batches),
+    )
+
+
+def _custom_id(line: bytes | None) -> str | None:
+    """Give the custom id of a result line that parses fully, else None."""
+    try:
+        parsed = json.loads(line) if line else None
+    except (ValueError, RecursionError):
+        return None
+    named = parsed.get("custom_id") if isinstance(parsed, dict) and "result" in parsed else None
+    return named if isinstance(named, str) else None

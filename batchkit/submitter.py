@@ -1,0 +1,708 @@
+"""Rows to remote batches: at most one paid batch in effect for every row.
+
+One `send` plans a batch, records the intent, claims it, and makes one POST whose body stops itself when
+the lease, the deadline or the caller says so. Whatever the answer, the batch's record is moved to what it
+proves: live, rejected, or doubtful. A doubtful batch blocks its rows until `resolve` knows.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+from batchkit.api import WRITE_TIMEOUT, Client, Gateway
+from batchkit.body import BodyStopped, GuardedBody
+from batchkit.builder import RequestBuilder
+from batchkit.clock import Clock, SystemClock
+from batchkit.doubt import GRACE, Acknowledged, Cause, Doubtful, Finding, Refused, Trail, classify, look
+from batchkit.errors import LeaseLost, OverBudget, ProviderError, StoreError, Unresolved
+from batchkit.ids import BatchId, Nonce, RemoteId, RowId, RunId
+from batchkit.listing import PAGE as LIST_PAGE
+from batchkit.model import (
+    Batch,
+    BatchFacts,
+    BatchWhere,
+    DocKind,
+    Head,
+    Intent,
+    Lease,
+    Need,
+    NewEvent,
+    Place,
+    RowView,
+    Run,
+    Settled,
+    Where,
+)
+from batchkit.money import known_price, price_of, worst_case
+from batchkit.planner import Limits, Plan, Sized, plan
+from batchkit.policy import Retry
+from batchkit.prices import Price
+from batchkit.reasons import Reason
+from batchkit.remote import CreateAnswer, ListPage
+from batchkit.resolver import Resolver
+from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState
+from batchkit.storage import Store
+
+__all__ = ["ChunkedSubmitter", "Sent"]
+
+T = TypeVar("T")
+
+MINUTE = 60.0
+HOUR = 3_600.0
+TWO_DAYS = 172_800.0
+READ = 1_000
+"""Rows read at a time."""
+WAITING = frozenset(
+    {BatchState.INTENT, BatchState.SENDING, BatchState.DOUBTFUL, BatchState.LIVE, BatchState.HELD}
+)
+"""States in which a batch's requests may be waiting at the provider."""
+
+
+class Chance(Protocol):
+    """What is needed of a source of chance; `random.Random` is one."""
+
+    def randint(self, a: int, b: int, /) -> int:
+        """Give a whole number from ``a`` to ``b``, both included."""
+        ...
+
+    def random(self) -> float:
+        """Give a number from 0 up to 1."""
+        ...
+
+
+class SystemChance:
+    """The operating system's own."""
+
+    def randint(self, a: int, b: int, /) -> int:
+        """Give a whole number from ``a`` to ``b``, both included."""
+        return a + int(self.random() * (b - a + 1))
+
+    def random(self) -> float:
+        """Give a number from 0 up to 1."""
+        return int.from_bytes(os.urandom(7), "big") / (1 << 56)
+
+
+@attrs.frozen(kw_only=True)
+class Sent:
+    """What one `ChunkedSubmitter.send` did.
+
+    Args:
+        batch: The batch that was tried, as it is now. None: none was.
+        rows: How many requests went out, or may have.
+        wait_until: When to try again (epoch seconds of the store's clock); None: when something else changes.
+        need: What only somebody else can give; the run should pause.
+        why: Why nothing was sent, in a few words; empty if something was, or nothing is pending.
+        quarantined: Rows that no batch can hold.
+    """
+
+    batch: Batch | None = None
+    rows: int = 0
+    wait_until: float | None = None
+    need: Need | None = None
+    why: str = ""
+    quarantined: int = 0
+
+
+class ChunkedSubmitter(Generic[T]):
+    """Sends the pending rows of a run in batches."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: Client | Gateway = None,
+        *,
+        builder: RequestBuilder[T],
+        max_rows: int = 40_000,
+        max_bytes: int = 240_000_000,
+        max_in_queue: int = 200_000,
+        grace: float = GRACE,
+        send_deadline: float = 600.0,
+        prices: Mapping[str, Price] | None = None,
+        workspace: str | None = None,
+        clock: Clock | None = None,
+        rng: Chance | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Prepare to send.
+
+        Args:
+            store: Where runs, rows and batches are.
+            client: A client of the SDK or a `Gateway`; None makes a client from the environment.
+            builder: Makes the requests.
+            max_rows: Most rows of one batch.
+            max_bytes: Most bytes of one batch's body.
+            max_in_queue: Most requests of this store that may wait at the provider.
+            grace: Seconds of server time without a sign of a doubtful batch after which it counts as
+                absent; infinite leaves that to a person.
+            send_deadline: Seconds a batch may take from its intent to its last byte.
+            prices: Prices that override the built-in table.
+            workspace: The workspace to send to; a credential of another one is refused.
+            clock: Steady time for deadlines.
+            rng: Draws batch sizes.
+            entropy: Gives random bytes for nonces.
+        """
+        self._store = store
+        self._clock: Clock = clock or SystemClock()
+        self._gateway = client if isinstance(client, Gateway) else Gateway(client, clock=self._clock)
+        self._builder = builder
+        self._limits = Limits(max_rows=max_rows, max_bytes=max_bytes)
+        self._max_in_queue = max_in_queue
+        self._send_deadline = send_deadline
+        self._prices = dict(prices or {})
+        self._workspace = workspace
+        self._rng: Chance = rng or SystemChance()
+        self._entropy = entropy
+        self._resolver = Resolver(store, self._gateway, grace=grace)
+        spec = builder.spec
+        self._tiers = spec.tiers
+        # What sizing and encoding need of a row is read only where the spec has use for it.
+        self._templates = any(tier.prompt is not None for tier in spec.tiers)
+        self._shows = any(
+            isinstance(step, Retry) and step.show_error
+            for reason in Reason
+            for step in spec.policy.ladder(reason)
+        )
+        self._worsts: dict[tuple[int, int, int], int] = {}
+
+    # ---------------------------------------------------------------- send
+
+    def send(
+        self,
+        lease: Lease,
+        run: Run,
+        *,
+        cap: int | None = None,
+        stop: Callable[[], bool] | None = None,
+        max_rows: int | None = None,
+    ) -> Sent:
+        """Send at most one batch of the run's pending rows, once.
+
+        Args:
+            lease: The right to move the run.
+            run: The run.
+            cap: The store's cap in nano-dollars; None: no cap.
+            stop: Asked before every chunk; True stops the body before its last one.
+            max_rows: Most rows of this batch, where that is less than the usual limit.
+
+        Raises:
+            LeaseLost: another process moves the run now; nothing was created unless the batch says so.
+            StoreError: the store failed.
+        """
+        pending = self._store.tally(run.id).in_state(RowState.PENDING)
+        if pending == 0:
+            return Sent()
+        batches = self._store.batches(BatchWhere())
+        history = _History(batches=[b for b in batches if b.run == run.id], now=self._store.now())
+        if (until := history.wait_until) is not None:
+            return Sent(wait_until=until, why=history.why)
+        room = min(self._max_in_queue, history.queue_limit) - sum(
+            b.count for b in batches if b.state in WAITING
+        )
+        limits = attrs.evolve(self._limits, learned_bytes=history.learned_bytes)
+        if max_rows is not None:
+            limits = attrs.evolve(limits, max_rows=min(limits.max_rows, max_rows))
+        if room < min(pending, limits.max_rows):
+            # A sliver of a batch now would cost a whole batch's wait later.
+            if any(b.state in WAITING for b in batches) or room < 1:
+                return Sent(why="as many requests wait at the provider as may")
+            limits = attrs.evolve(limits, max_rows=min(limits.max_rows, room))
+        if blocker := next((b for b in batches if self._blocks(b)), None):
+            return Sent(
+                wait_until=self._store.now() + MINUTE, why=f"batch {blocker.id} is {blocker.state.value}"
+            )
+        gateway = self._gateway.snapshot()
+        try:
+            page = gateway.list(LIST_PAGE)
+        except ProviderError as error:
+            if error.status not in {404, 405}:
+                return self._unlisted(error)
+            page = ListPage(items=(), has_more=False, place=Place(base_url=gateway.base_url), date=None)
+        if (need := self._misplaced(page.place)) is not None:
+            return Sent(need=need)
+        return self._plan_and_send(lease, run, gateway, page, pending, limits, cap, stop)
+
+    def _plan_and_send(
+        self,
+        lease: Lease,
+        run: Run,
+        gateway: Gateway,
+        page: ListPage,
+        pending: int,
+        limits: Limits,
+        cap: int | None,
+        stop: Callable[[], bool] | None,
+    ) -> Sent:
+        chosen = plan(
+            self._sized(run.id, capped=cap is not None), pending, limits, self._taken(page), self._rng.randint
+        )
+        if chosen.too_large:
+            self._refuse_rows(
+                lease, chosen.too_large, "the request for this row alone exceeds the largest batch"
+            )
+        quarantined = len(chosen.too_large)
+        if not chosen.rows:
+            return Sent(quarantined=quarantined)
+        try:
+            batch = self._intend(lease, chosen, page, cap)
+        except OverBudget as error:
+            return attrs.evolve(self._over_budget(error), quarantined=quarantined)
+        except Unresolved:
+            until = self._store.now() + MINUTE
+            return Sent(
+                wait_until=until, why="another batch of this place is not settled", quarantined=quarantined
+            )
+        return attrs.evolve(self._claim_and_post(lease, gateway, batch, stop), quarantined=quarantined)
+
+    def _sized(self, run: RunId, *, capped: bool) -> Iterator[Sized]:
+        where = Where(states=frozenset({RowState.PENDING}), source=self._templates, results=self._shows)
+        after: RowId | None = None
+        while True:
+            page = self._store.page(run, where, after=after, limit=READ)
+            for row in page:
+                size = self._builder.size(row)
+                yield Sized(row.id, size, self._worst(row, size, capped=capped))
+            if len(page) < READ:
+                return
+            after = page[-1].id
+
+    def _intend(self, lease: Lease, chosen: Plan, page: ListPage, cap: int | None) -> Batch:
+        newest = max(page.items, key=lambda item: item.created_at, default=None)
+        intent = Intent(
+            nonce=self._nonce(),
+            size=chosen.size,
+            place=page.place,
+            head=None if newest is None else Head(remote_id=newest.id, created_at=newest.created_at),
+            reserve=chosen.cost,
+            cap=cap,
+            deadline=self._store.now() + self._send_deadline,
+        )
+        return self._store.intend(lease, intent, chosen.rows)
+
+    def _claim_and_post(
+        self, lease: Lease, gateway: Gateway, batch: Batch, stop: Callable[[], bool] | None
+    ) -> Sent:
+        claim = self._entropy(8).hex()
+        batch = self._store.move_batch(
+            lease,
+            batch.id,
+            expect=BatchState.INTENT,
+            to=BatchState.SENDING,
+            facts=BatchFacts(claim=claim, sent_at=self._store.now()),
+        )
+        guard = _Guard(
+            self._store,
+            self._clock,
+            lease,
+            batch,
+            until=self._clock.monotonic() + self._send_deadline,
+            stop=stop,
+        )
+        body = GuardedBody(lambda: self._requests(batch), batch.size, check=guard.check, fence=guard.fence)
+        try:
+            answer = gateway.create(body)
+        except BaseException:
+            # Ctrl-C, or a fault of ours in mid-body: what the answer would have been, nobody knows.
+            with suppress(StoreError):
+                self._record(
+                    lease, batch, CreateAnswer(handed_over=body.handed_over, causes=("interrupted",))
+                )
+            raise
+        if guard.lost is not None:
+            raise guard.lost
+        return self._record(lease, batch, answer, stopped=guard.stopped)
+
+    def _requests(self, batch: Batch) -> Iterator[bytes]:
+        members = self._store.members(batch.id).rows
+        for start in range(0, len(members), READ):
+            ids = [RowId(row) for row in members[start : start + READ]]
+            for row in self._store.rows(ids, source=True, results=self._shows):
+                yield self._builder.encode(row, batch.nonce)
+
+    def _record(self, lease: Lease, batch: Batch, answer: CreateAnswer, *, stopped: bool = False) -> Sent:
+        verdict = classify(answer, batch.count)
+        notes: dict[str, object] = {}
+        if answer.handed_over:
+            notes["handed_over_at"] = answer.date
+        if answer.request_id:
+            notes["request_id"] = answer.request_id
+        match verdict:
+            case Acknowledged():
+                return self._live(lease, batch, verdict, notes)
+            case Refused():
+                return self._rejected(lease, batch, verdict, notes, stopped=stopped)
+            case Doubtful():
+                moved = open_doubt(
+                    self._store, lease, batch, verdict.why, suspect=verdict.suspect, notes=notes
+                )
+                return Sent(batch=moved, rows=batch.count, wait_until=self._store.now() + MINUTE)
+
+    def _live(self, lease: Lease, batch: Batch, verdict: Acknowledged, notes: dict[str, object]) -> Sent:
+        remote = verdict.remote
+        facts = BatchFacts(
+            remote_id=remote.id,
+            expires_at=remote.expires_at,
+            notes={**notes, "remote_created_at": remote.created_at},
+            events=(NewEvent(kind="batch.sent", data={"batch": batch.id, "rows": batch.count}),),
+        )
+        try:
+            moved = self._store.move_batch(
+                lease, batch.id, expect=BatchState.SENDING, to=BatchState.LIVE, facts=facts
+            )
+        except LeaseLost:
+            # Fenced off with a paid batch in hand: whoever moves the run now must look at this one first.
+            note_suspect(self._store, batch.id, remote.id)
+            raise
+        return Sent(batch=moved, rows=batch.count)
+
+    def _rejected(
+        self, lease: Lease, batch: Batch, verdict: Refused, notes: dict[str, object], *, stopped: bool
+    ) -> Sent:
+        now = self._store.now()
+        cause = verdict.cause
+        history = _History(batches=self._store.batches(BatchWhere(run=batch.run)), now=now)
+        retry_at: float | None = None
+        if cause is Cause.RATE:
+            retry_at = now + (verdict.retry_after or MINUTE)
+        elif cause is Cause.QUEUE or (cause is Cause.UNSENT and not stopped):
+            retry_at = now + history.backoff
+        refused: dict[str, object] = {
+            "cause": cause.value,
+            "at": now,
+            "retry_at": retry_at,
+            "status": verdict.status,
+            "message": verdict.message,
+        }
+        if cause is Cause.QUEUE:
+            waiting = sum(b.count for b in self._store.batches(BatchWhere()) if b.state in WAITING)
+            refused["queue_limit"] = max(1, waiting // 2)
+        alone = cause is Cause.TOO_LARGE and batch.count == 1
+        if alone:
+            row = RowId(self._store.members(batch.id).rows[0])
+            self._refuse_rows(
+                lease, (row,), "the API refused a batch of this row alone as too large", batch=batch.id
+            )
+        moved = self._store.move_batch(
+            lease,
+            batch.id,
+            expect=BatchState.SENDING,
+            to=BatchState.REJECTED,
+            facts=BatchFacts(
+                reserved=0,
+                notes={**notes, "refused": refused},
+                events=(NewEvent(kind="batch.rejected", data={"batch": batch.id, "cause": cause.value}),),
+            ),
+            free=True,
+        )
+        return Sent(
+            batch=moved, wait_until=retry_at, need=_need_of(verdict), why=cause.value, quarantined=int(alone)
+        )
+
+    # ---------------------------------------------------------------- after a death, and in doubt
+
+    def recover(self, lease: Lease, run: Run) -> float | None:
+        """Settle what an earlier mover of this run left behind; give when to look again.
+
+        An intent that nobody claimed is withdrawn: its claimer would have needed the lease that we hold. A
+        batch in SENDING may or may not exist, so it becomes doubtful.
+        """
+        left = frozenset({BatchState.INTENT, BatchState.SENDING})
+        wait_until: float | None = None
+        for batch in self._store.batches(BatchWhere(run=run.id, states=left)):
+            if batch.state is BatchState.INTENT:
+                refused = {
+                    "cause": Cause.UNSENT.value,
+                    "at": self._store.now(),
+                    "message": "withdrawn unclaimed",
+                }
+                self._store.move_batch(
+                    lease,
+                    batch.id,
+                    expect=BatchState.INTENT,
+                    to=BatchState.REJECTED,
+                    facts=BatchFacts(reserved=0, notes={"refused": refused}),
+                    free=True,
+                )
+            else:
+                open_doubt(self._store, lease, batch, "its sender ended before the answer was recorded")
+                wait_until = self._store.now()
+        return wait_until
+
+    def resolve(self, lease: Lease, run: Run) -> float | None:
+        """Take one reading for the run's doubtful batch, if it has one; give when to take the next.
+
+        Raises:
+            LeaseLost: another process moves the run now.
+        """
+        return self._resolver.resolve(lease, run)
+
+    # ---------------------------------------------------------------- small decisions
+
+    def _blocks(self, batch: Batch) -> bool:
+        unresolved = batch.state in UNRESOLVED or batch.held_from is BatchState.DOUBTFUL
+        return unresolved and batch.place.base_url == self._gateway.base_url
+
+    def _taken(self, page: ListPage) -> set[int]:
+        since = (page.date if page.date is not None else self._store.now()) - TWO_DAYS
+        seen = {item.total for item in page.items if item.created_at >= since}
+        return seen | {b.count for b in self._store.batches(BatchWhere(states=WAITING))}
+
+    def _nonce(self) -> Nonce:
+        return Nonce(base64.b32encode(self._entropy(5)).decode("ascii").lower())
+
+    def _worst(self, row: RowView, size: int, *, capped: bool) -> int:
+        tier = self._tiers[row.tier]
+        step = self._builder.spec.policy.step(row.reason, row.tries)
+        most = tier.max_tokens if step is None else math.ceil(tier.max_tokens * step.max_tokens)
+        key = (row.tier, most, size)
+        if key not in self._worsts:
+            if len(self._worsts) > 10_000:
+                self._worsts.clear()
+            price = tier.price or price_of(tier.model, self._prices)
+            if price is None and capped:
+                price = known_price(tier.model, self._prices)
+            self._worsts[key] = 0 if price is None else worst_case(size, most, price)
+        return self._worsts[key]
+
+    def _misplaced(self, place: Place) -> Need | None:
+        if self._workspace is None or not place.workspace or place.workspace == self._workspace:
+            return None
+        return Need(
+            who="person",
+            why=f"the credential belongs to workspace {place.workspace}, the run is meant for {self._workspace}; nothing was sent",
+            fix="use a key of that workspace",
+            code="api.workspace",
+        )
+
+    def _unlisted(self, error: ProviderError) -> Sent:
+        if error.status in {401, 403}:
+            return Sent(need=_person(str(error)))
+        if error.status == 402:
+            return Sent(need=_money(str(error)))
+        wait = error.retry_after if error.retry_after is not None else MINUTE
+        return Sent(wait_until=self._store.now() + wait, why=str(error))
+
+    def _over_budget(self, error: OverBudget) -> Sent:
+        running = frozenset({BatchState.LIVE, BatchState.ENDED})
+        freeing = sum(b.reserved for b in self._store.batches(BatchWhere(states=running)))
+        if freeing and error.wanted <= error.cap - error.spent:
+            return Sent(why="the next batch fits once running ones are collected")
+        free = error.cap - error.spent - error.reserved
+        need = Need(
+            who="money",
+            why=(
+                f"next batch reserves ${error.wanted / 1e9:,.2f}; ${max(free, 0) / 1e9:,.2f} of the "
+                f"${error.cap / 1e9:,.2f} cap is free (${error.spent / 1e9:,.2f} spent, "
+                f"${error.reserved / 1e9:,.2f} reserved). Nothing is lost"
+            ),
+            fix=f"python -m batchkit budget STORE --usd {(error.cap + error.wanted - max(free, 0)) / 1e9:.0f} --by YOU",
+            code="budget",
+        )
+        return Sent(need=need)
+
+    def _refuse_rows(
+        self, lease: Lease, rows: tuple[RowId, ...], why: str, *, batch: BatchId | None = None
+    ) -> None:
+        event = RowEvent.UNSENDABLE if batch is None else RowEvent.QUARANTINED
+        for start in range(0, len(rows), READ):
+            settled = [
+                Settled(
+                    row.id,
+                    event,
+                    Reason.INPUT_TOO_LARGE,
+                    row.tier,
+                    row.tries,
+                    row.resends,
+                    verdict=Reason.INPUT_TOO_LARGE,
+                    detail=why,
+                )
+                for row in self._store.rows(rows[start : start + READ])
+            ]
+            self._store.settle(lease, batch, settled)
+
+
+def open_doubt(
+    store: Store,
+    lease: Lease,
+    batch: Batch,
+    why: str,
+    *,
+    suspect: RemoteId | None = None,
+    notes: Mapping[str, object] | None = None,
+) -> Batch:
+    """Record that nobody knows whether a batch exists; a suspect that an odd answer named comes first."""
+    now = store.now()
+    trail = Trail(since=now)
+    if suspect is not None:
+        trail = look(trail, suspect, Finding.RUNNING, now=now)
+    return store.move_batch(
+        lease,
+        batch.id,
+        expect=batch.state,
+        to=BatchState.DOUBTFUL,
+        facts=BatchFacts(
+            notes={**batch.notes, **(notes or {}), "doubt": trail.to_json(), "why": why},
+            events=(
+                NewEvent(kind="doubt.opened", severity="warn", data={"batch": batch.id, "rows": batch.count}),
+            ),
+        ),
+    )
+
+
+def note_suspect(store: Store, batch: BatchId, remote: RemoteId) -> None:
+    """Leave a remote id for whoever moves the run now; needs no lease."""
+    store.append(DocKind.READING, f"suspect/{batch}", json.dumps({"remote_id": remote}).encode())
+
+
+@attrs.define
+class _Guard:
+    """Says before every chunk whether this process may still send."""
+
+    store: Store
+    clock: Clock
+    lease: Lease
+    batch: Batch
+    until: float
+    stop: Callable[[], bool] | None
+    renewed: float | None = None
+    lost: LeaseLost | None = None
+    stopped: bool = False
+
+    def check(self) -> None:
+        now = self.clock.monotonic()
+        if self.stop is not None and self.stop():
+            self.stopped = True
+            raise BodyStopped("asked to stop")
+        if now >= self.until:
+            raise BodyStopped("the send deadline passed")
+        if self.renewed is None:
+            self.renewed = now
+        elif now - self.renewed >= RENEW:
+            self._renew()
+            self.renewed = now
+
+    def fence(self) -> None:
+        """Commit, in the store, that the lease is ours, and that it outlasts the last write."""
+        self._renew()
+        holder = self.store.holder(self.lease.run)
+        if (
+            holder is None
+            or holder.epoch != self.lease.epoch
+            or holder.until - self.store.now() <= WRITE_TIMEOUT
+        ):
+            raise BodyStopped(
+                f"the lease is shorter than the {WRITE_TIMEOUT:.0f} s that the last write may take"
+            )
+
+    def _renew(self) -> None:
+        try:
+            self.store.move_batch(
+                self.lease,
+                self.batch.id,
+                expect=BatchState.SENDING,
+                to=BatchState.SENDING,
+                facts=BatchFacts(),
+            )
+        except LeaseLost as error:
+            self.lost = error
+            raise
+
+
+RENEW = 10.0
+"""Seconds between two renewals of the lease while a body is sent."""
+
+
+@attrs.frozen(kw_only=True)
+class _History:
+    """What the refusals of a run's batches teach. Derived from the store, so a restart knows it too."""
+
+    batches: Sequence[Batch]
+    now: float
+    refusals: list[tuple[Batch, Mapping[str, object]]] = attrs.field(init=False)
+
+    @refusals.default
+    def _refusals(self) -> list[tuple[Batch, Mapping[str, object]]]:
+        found: list[tuple[Batch, Mapping[str, object]]] = []
+        for batch in self.batches:
+            refused = batch.notes.get("refused")
+            if batch.state is BatchState.REJECTED and isinstance(refused, Mapping):
+                found.append((batch, refused))
+        return found
+
+    @property
+    def learned_bytes(self) -> int | None:
+        """Half of the smallest body that was too large."""
+        sizes = [
+            batch.size // 2
+            for batch, refused in self.refusals
+            if refused.get("cause") == Cause.TOO_LARGE.value and batch.count > 1
+        ]
+        return min(sizes, default=None)
+
+    @property
+    def queue_limit(self) -> int:
+        """The least ceiling that a full queue of the last hour taught."""
+        return min(
+            (
+                limit
+                for _, refused in self.refusals
+                if isinstance(limit := refused.get("queue_limit"), int) and self._recent(refused, HOUR)
+            ),
+            default=1 << 62,
+        )
+
+    @property
+    def wait_until(self) -> float | None:
+        """When the last refusal lets us try again; None: now."""
+        if not self.refusals:
+            return None
+        until = self.refusals[-1][1].get("retry_at")
+        return float(until) if isinstance(until, int | float) and until > self.now else None
+
+    @property
+    def why(self) -> str:
+        """Why that is."""
+        return str(self.refusals[-1][1].get("cause", "")) if self.refusals else ""
+
+    @property
+    def backoff(self) -> float:
+        """Seconds to wait after one more refusal: a minute, doubled by each of the last hour, 15 minutes at most."""
+        recent = sum(self._recent(refused, HOUR) for _, refused in self.refusals)
+        return float(min(MINUTE * 2 ** min(recent, 4), 900.0))
+
+    def _recent(self, refused: Mapping[str, object], seconds: float) -> bool:
+        at = refused.get("at")
+        return isinstance(at, int | float) and self.now - at < seconds
+
+
+def _need_of(verdict: Refused) -> Need | None:
+    if verdict.cause is Cause.MONEY:
+        return _money(verdict.message)
+    if verdict.cause is Cause.PERSON:
+        return _person(f"HTTP {verdict.status}: {verdict.message}")
+    return None
+
+
+def _money(message: str) -> Need:
+    return Need(
+        who="money",
+        why=f"the provider takes no batch: {message}. No row was touched",
+        fix="raise the limit or add credit at the provider, then: python -m batchkit resume STORE RUN",
+        code="api.credit",
+    )
+
+
+def _person(message: str) -> Need:
+    return Need(
+        who="person",
+        why=f"the API refused: {message}. No row was touched",
+        fix="mend what it names, then: python -m batchkit resume STORE RUN",
+        code="api.refused",
+    )
