@@ -118,6 +118,17 @@ def test_a_row_that_failed_mostly_fails_again() -> None:
     assert 0.4 < again / len(failed) < 0.9
 
 
+def test_hard_rows_fail_oftener_than_easy_ones() -> None:
+    """Rows with other scripts or markup fail more than half again as often as plain ones."""
+    off: dict[bool, list[bool]] = {True: [], False: []}
+    for row, answer in zip(ROWS, answered(HAIKU, V2), strict=True):
+        plain = row["description"].isascii() and "<" not in row["description"]
+        if answer.kind == "message" and truth(row) is not None and 40 <= len(row["description"]) <= 500:
+            off[plain].append(verdict(answer) != "valid")
+    easy, hard = (sum(off[plain]) / len(off[plain]) for plain in (True, False))
+    assert hard > 1.5 * easy > 0
+
+
 def test_the_larger_model_cures_most_of_what_the_small_one_failed() -> None:
     """Escalation is worth its price, and leaves a rest."""
     failed = [
