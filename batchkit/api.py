@@ -98,7 +98,8 @@ class Gateway:
             raise ProviderError(
                 "the list of batches is not what the API documents", status=response.status_code
             )
-        items = [remote_batch(item) if isinstance(item, dict) else None for item in listed]
+        date = _date(response)
+        items = [remote_batch(item, seen_at=date) if isinstance(item, dict) else None for item in listed]
         if any(item is None for item in items):
             raise ProviderError(
                 "the list holds an item that is no Message Batch", status=response.status_code
@@ -107,7 +108,7 @@ class Gateway:
             items=tuple(item for item in items if item is not None),
             has_more=bool(body.get("has_more")),
             place=self._place(response),
-            date=_date(response),
+            date=date,
             age=_number(response.headers.get("age")) or 0.0,
         )
 
@@ -124,7 +125,7 @@ class Gateway:
                 return None
             raise
         body = _object(response)
-        found = remote_batch(body) if body is not None else None
+        found = remote_batch(body, seen_at=_date(response)) if body is not None else None
         if found is None or found.id != remote:
             raise ProviderError(
                 f"the answer about {remote} is no such Message Batch", status=response.status_code

@@ -56,6 +56,8 @@ OVERDUE = 3_600.0
 """Seconds after its expiry for which a suspect may still be running."""
 LONGEST = 2 * DAY
 """No doubt is left open for longer, whatever its readings say."""
+ATTEMPTS = 10
+"""Readings in a row that must have failed before a person is asked."""
 
 
 class Cause(str, Enum):
@@ -219,11 +221,16 @@ class Finding(str, Enum):
 
 @attrs.frozen(kw_only=True)
 class Suspect:
-    """A remote batch that may be ours. ``since`` (store clock) is when the finding became what it is."""
+    """A remote batch that may be ours.
+
+    ``since`` is when the finding became what it is, ``seen_at`` when it was last looked at and
+    ``expires_at`` when it ends at the latest, all of the server's clock.
+    """
 
     id: RemoteId
     finding: Finding
     since: float
+    seen_at: float
     expires_at: float | None = None
 
     @property
@@ -236,16 +243,19 @@ class Suspect:
 class Trail:
     """Everything seen since a batch became doubtful.
 
-    ``since`` and ``valid_at`` are of the store's clock; ``first``, ``last`` and ``dated`` of the server's:
-    the first and last clean reading of an unbroken series of ``clean`` ones, and the newest answer at all.
-    ``asked_at`` (store clock) is when the list was last asked for.
+    ``since``, ``valid_at`` and ``asked_at`` are of the store's clock: the beginning, the last valid reading
+    and the last attempt, after ``failed`` attempts in a row without one. The others are of the server's:
+    ``begun`` and ``dated``, the first and newest reading, ``first`` and ``last``, those of an unbroken
+    series of ``clean`` valid ones.
     """
 
     since: float
+    begun: float | None = None
+    dated: float | None = None
     first: float | None = None
     last: float | None = None
     clean: int = 0
-    dated: float | None = None
+    failed: int = 0
     valid_at: float | None = None
     suspects: Mapping[RemoteId, Suspect] = attrs.field(factory=dict)
     void: str = ""
@@ -256,7 +266,8 @@ class Trail:
         """Give plain JSON for a batch's notes."""
         plain: dict[str, object] = attrs.asdict(self, recurse=False)
         plain["suspects"] = [
-            [s.id, s.finding.value, s.since, s.expires_at] for _, s in sorted(self.suspects.items())
+            [s.id, s.finding.value, s.since, s.seen_at, s.expires_at]
+            for _, s in sorted(self.suspects.items())
         ]
         return plain
 
@@ -267,48 +278,57 @@ class Trail:
         listed = fields.pop("suspects", None)
         suspects: dict[RemoteId, Suspect] = {}
         if isinstance(listed, list):
-            for remote, finding, since, expires in listed:
+            for remote, finding, since, seen_at, expires_at in listed:
                 suspects[remote] = Suspect(
-                    id=remote, finding=Finding(finding), since=since, expires_at=expires
+                    id=remote, finding=Finding(finding), since=since, seen_at=seen_at, expires_at=expires_at
                 )
         return cls(suspects=suspects, **fields)  # type: ignore[arg-type]
 
 
-def observe(batch: Batch, trail: Trail, reading: Reading, known: Known, *, now: float) -> Trail:
-    """Add one reading. ``now`` is the store's clock.
+def observe(batch: Batch, trail: Trail, reading: Reading | None, known: Known, *, now: float) -> Trail:
+    """Add one attempt at a reading; None where the list could not be read. ``now`` is the store's clock.
 
     A reading that does not count breaks the series: the grace starts again at the next one that does.
     Suspects are taken even from readings that do not count, except those of another place.
     """
+    trail = attrs.evolve(trail, asked_at=now)
+    if reading is None:
+        return attrs.evolve(trail, failed=trail.failed + 1, void="the list could not be read")
     void = _void(batch, trail, reading, known)
     suspects = dict(trail.suspects)
     if not _elsewhere(batch.place, reading.place):
+        at = reading.date if reading.date is not None else now
         for item in reading.items:
             if item.id not in suspects and _may_be(batch, item, known):
                 suspects[item.id] = Suspect(
-                    id=item.id, finding=Finding.RUNNING, since=now, expires_at=item.expires_at
+                    id=item.id, finding=Finding.RUNNING, since=at, seen_at=at, expires_at=item.expires_at
                 )
     if void:
-        return attrs.evolve(trail, suspects=suspects, void=void, first=None, last=None, clean=0)
-    assert reading.date is not None
-    trail = attrs.evolve(trail, suspects=suspects, void="", dated=reading.date, valid_at=now)
+        return attrs.evolve(
+            trail, suspects=suspects, void=void, failed=trail.failed + 1, first=None, last=None, clean=0
+        )
+    date = reading.date
+    assert date is not None
+    begun = date if trail.begun is None else trail.begun
+    trail = attrs.evolve(trail, suspects=suspects, void="", failed=0, begun=begun, dated=date, valid_at=now)
     if trail.first is None or trail.last is None:
-        return attrs.evolve(trail, first=reading.date, last=reading.date, clean=1)
-    if reading.date - trail.last < MINUTE:
+        return attrs.evolve(trail, first=date, last=date, clean=1)
+    if date - trail.last < MINUTE:
         return trail
-    return attrs.evolve(trail, last=reading.date, clean=trail.clean + 1)
+    return attrs.evolve(trail, last=date, clean=trail.clean + 1)
 
 
 def look(
-    trail: Trail, remote: RemoteId, finding: Finding, *, now: float, expires_at: float | None = None
+    trail: Trail, remote: RemoteId, finding: Finding, *, at: float, expires_at: float | None = None
 ) -> Trail:
-    """Add what a look at one suspect showed. ``now`` is the store's clock."""
+    """Add what a look at one suspect showed; ``at`` is the server's time."""
     before = trail.suspects.get(remote)
     same = before is not None and before.finding is finding
     suspect = Suspect(
         id=remote,
         finding=finding,
-        since=before.since if before is not None and same else now,
+        since=before.since if before is not None and same else at,
+        seen_at=at,
         expires_at=expires_at if expires_at is not None else before.expires_at if before else None,
     )
     return attrs.evolve(trail, suspects={**trail.suspects, remote: suspect})
@@ -377,7 +397,7 @@ def resolve(
         batch: The batch in doubt.
         trail: Everything seen since.
         known: What the store knows; only ``late_twin`` matters here.
-        now: The store's time, for deciding when a person must look; never for absence.
+        now: The store's time, for when to look again and when a person must; never for absence.
         grace: Seconds of server time; infinite holds for a person instead of concluding absence.
         held_fix: What a person types, for the need.
     """
@@ -397,21 +417,22 @@ def resolve(
 
     opened = [s for s in trail.suspects.values() if s.open]
     for suspect in opened:
-        if suspect.finding is Finding.MISSING and now - suspect.since >= VANISHED:
+        lasted = suspect.seen_at - suspect.since
+        if suspect.finding is Finding.MISSING and lasted >= VANISHED:
             return held("doubt.vanished", f"the suspect {suspect.id} vanished before it could be opened")
-        if suspect.finding is Finding.UNREADABLE and now - suspect.since >= DAY:
+        if suspect.finding is Finding.UNREADABLE and lasted >= DAY:
             return held(
-                "doubt.unreadable", f"the first result line of {suspect.id} could not be read for 24 hours"
+                "doubt.unreadable", f"the first result line of {suspect.id} is unreadable for 24 hours"
             )
-        if suspect.expires_at is not None and now >= suspect.expires_at + OVERDUE:
+        end = suspect.expires_at if suspect.finding is Finding.RUNNING else None
+        if end is not None and suspect.seen_at >= end + OVERDUE:
             return held("doubt.overdue", f"the suspect {suspect.id} is more than an hour past its expiry")
     if trail.no_list:
         return held("doubt.no_list", "this endpoint has no list of batches to look at")
-    if now - max(trail.since, trail.valid_at or trail.since) >= DAY:
-        return held(
-            "doubt.no_reading", f"no valid reading of the list for 24 hours ({trail.void or 'none at all'})"
-        )
-    if now - trail.since >= LONGEST:
+    # The store's clock may jump, so its word alone is not enough: several attempts must have failed too.
+    if now - max(trail.since, trail.valid_at or trail.since) >= DAY and trail.failed >= ATTEMPTS:
+        return held("doubt.no_reading", f"no valid reading of the list for 24 hours ({trail.void})")
+    if trail.begun is not None and trail.dated is not None and trail.dated - trail.begun >= LONGEST:
         return held("doubt.long", "two days of readings did not settle it")
     if opened:
         return Open(suspects=tuple(sorted(s.id for s in opened)), until=now + MINUTE)

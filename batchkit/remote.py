@@ -18,7 +18,10 @@ _LONGEST_ID = 200
 
 @attrs.frozen(kw_only=True)
 class RemoteBatch:
-    """A remote Message Batch as one answer described it. Times are epoch seconds of the server's clock."""
+    """A remote Message Batch as one answer described it. Times are epoch seconds of the server's clock.
+
+    ``seen_at`` is the date of that answer, None where it had none.
+    """
 
     id: RemoteId
     status: str
@@ -26,6 +29,7 @@ class RemoteBatch:
     created_at: float
     expires_at: float | None = None
     ended_at: float | None = None
+    seen_at: float | None = None
 
     @property
     def total(self) -> int:
@@ -85,8 +89,8 @@ def usable_id(value: object) -> TypeGuard[RemoteId]:
     )
 
 
-def remote_batch(body: Mapping[str, object]) -> RemoteBatch | None:
-    """Read a Message Batch object. None where it is not one."""
+def remote_batch(body: Mapping[str, object], *, seen_at: float | None = None) -> RemoteBatch | None:
+    """Read a Message Batch object from an answer of the server time ``seen_at``. None where it is not one."""
     remote, counts = body.get("id"), body.get("request_counts")
     created = _seconds(body.get("created_at"))
     if body.get("type") != "message_batch" or not usable_id(remote) or created is None:
@@ -103,6 +107,7 @@ def remote_batch(body: Mapping[str, object]) -> RemoteBatch | None:
         created_at=created,
         expires_at=_seconds(body.get("expires_at")),
         ended_at=_seconds(body.get("ended_at")),
+        seen_at=seen_at,
     )
 
 

@@ -85,27 +85,29 @@ class Resolver:
         if trail.asked_at is not None and now - trail.asked_at < MINUTE:
             return trail.asked_at + MINUTE
         gateway = self._gateway.snapshot()
-        trail = self._reported(batch, attrs.evolve(trail, asked_at=now), now)
         known = known_to(self._store, batch)
+        reading: Reading | None = None
         try:
             # DOUBTFUL was committed before this pass asked, so every page of it was requested afterwards.
             back_to = None if batch.head is None else batch.head.created_at
             reading = read_list(gateway, back_to=back_to, whole=batch.head is None)
-        except ProviderError as error:
-            trail = attrs.evolve(trail, no_list=error.status in {404, 405}, void="the list could not be read")
-        else:
             known = self._with_strangers(known, batch, reading)
-            trail = observe(batch, trail, reading, known, now=now)
-        for suspect in [s for s in trail.suspects.values() if s.open]:
-            trail = self._look_at(gateway, batch, trail, suspect.id, known, now)
+        except ProviderError as error:
+            trail = attrs.evolve(trail, no_list=error.status in {404, 405})
+        trail = observe(batch, trail, reading, known, now=now)
+        at = reading.date if reading is not None and reading.date is not None else now
+        trail = self._reported(batch, trail, at)
+        if reading is not None or trail.no_list:
+            for suspect in [s for s in trail.suspects.values() if s.open]:
+                trail = self._look_at(gateway, batch, trail, suspect.id, known, at)
         return self._apply(lease, batch, trail, known, now)
 
-    def _reported(self, batch: Batch, trail: Trail, now: float) -> Trail:
+    def _reported(self, batch: Batch, trail: Trail, at: float) -> Trail:
         """Add ids that a fenced-off sender left: the first to be opened."""
         for _, body in self._store.docs(DocKind.READING, scope=f"suspect/{batch.id}"):
             remote = RemoteId(json.loads(body)["remote_id"])
             if remote not in trail.suspects:
-                trail = look(trail, remote, Finding.RUNNING, now=now)
+                trail = look(trail, remote, Finding.RUNNING, at=at)
         return trail
 
     def _with_strangers(self, known: Known, batch: Batch, reading: Reading) -> Known:
@@ -114,23 +116,23 @@ class Resolver:
         return attrs.evolve(known, strangers=strangers)
 
     def _look_at(
-        self, gateway: Provider, batch: Batch, trail: Trail, remote: RemoteId, known: Known, now: float
+        self, gateway: Provider, batch: Batch, trail: Trail, remote: RemoteId, known: Known, at: float
     ) -> Trail:
         """Open one suspect as far as it can be opened. Nothing is done to it: it may be a stranger's."""
         try:
             found = gateway.retrieve(remote)
             if found is None:
-                return look(trail, remote, Finding.MISSING, now=now)
+                return look(trail, remote, Finding.MISSING, at=at)
             if not found.ended:
-                return look(trail, remote, Finding.RUNNING, now=now, expires_at=found.expires_at)
+                return look(trail, remote, Finding.RUNNING, at=at, expires_at=found.expires_at)
             line = gateway.first_line(remote)
         except ProviderError:
-            # No answer is no finding: what was known of it stays, and so does its age.
+            # No answer is no finding: what was known of it stays.
             return trail
         finding = owner(_custom_id(line), batch, known)
         if finding is Finding.STRANGER:
             self._store.dismiss(batch.place.workspace, [remote])
-        return look(trail, remote, finding, now=now, expires_at=found.expires_at)
+        return look(trail, remote, finding, at=at)
 
     def _apply(self, lease: Lease, batch: Batch, trail: Trail, known: Known, now: float) -> float | None:
         fix = f"python -m batchkit status STORE, then look_again({batch.id}), adopt({batch.id}, ID) or declare_absent({batch.id})"

@@ -340,7 +340,13 @@ class ChunkedSubmitter(Generic[T]):
                 return self._rejected(lease, batch, verdict, notes, stopped=stopped)
             case Doubtful():
                 moved = open_doubt(
-                    self._store, lease, batch, verdict.why, suspect=verdict.suspect, notes=notes
+                    self._store,
+                    lease,
+                    batch,
+                    verdict.why,
+                    suspect=verdict.suspect,
+                    date=answer.date,
+                    notes=notes,
                 )
                 return Sent(batch=moved, rows=batch.count, wait_until=self._store.now() + MINUTE)
 
@@ -383,12 +389,6 @@ class ChunkedSubmitter(Generic[T]):
         if cause is Cause.QUEUE:
             waiting = sum(b.count for b in self._store.batches(BatchWhere()) if b.state in WAITING)
             refused["queue_limit"] = max(1, waiting // 2)
-        alone = cause is Cause.TOO_LARGE and batch.count == 1
-        if alone:
-            row = RowId(self._store.members(batch.id).rows[0])
-            self._refuse_rows(
-                lease, (row,), "the API refused a batch of this row alone as too large", batch=batch.id
-            )
         moved = self._store.move_batch(
             lease,
             batch.id,
@@ -401,6 +401,10 @@ class ChunkedSubmitter(Generic[T]):
             ),
             free=True,
         )
+        alone = cause is Cause.TOO_LARGE and batch.count == 1
+        if alone:
+            row = RowId(self._store.members(batch.id).rows[0])
+            self._refuse_rows(lease, (row,), "the API refused a batch of this row alone as too large")
         return Sent(
             batch=moved, wait_until=retry_at, need=_need_of(verdict), why=cause.value, quarantined=int(alone)
         )
@@ -507,15 +511,12 @@ class ChunkedSubmitter(Generic[T]):
         )
         return Sent(need=need)
 
-    def _refuse_rows(
-        self, lease: Lease, rows: tuple[RowId, ...], why: str, *, batch: BatchId | None = None
-    ) -> None:
-        event = RowEvent.UNSENDABLE if batch is None else RowEvent.QUARANTINED
+    def _refuse_rows(self, lease: Lease, rows: tuple[RowId, ...], why: str) -> None:
         for start in range(0, len(rows), READ):
             settled = [
                 Settled(
                     row.id,
-                    event,
+                    RowEvent.UNSENDABLE,
                     Reason.INPUT_TOO_LARGE,
                     row.tier,
                     row.tries,
@@ -525,7 +526,7 @@ class ChunkedSubmitter(Generic[T]):
                 )
                 for row in self._store.rows(rows[start : start + READ])
             ]
-            self._store.settle(lease, batch, settled)
+            self._store.settle(lease, None, settled)
 
 
 def open_doubt(
@@ -535,13 +536,15 @@ def open_doubt(
     why: str,
     *,
     suspect: RemoteId | None = None,
+    date: float | None = None,
     notes: Mapping[str, object] | None = None,
 ) -> Batch:
     """Record that nobody knows whether a batch exists; a suspect that an odd answer named comes first."""
     now = store.now()
     trail = Trail(since=now)
+    at = date if date is not None else now
     if suspect is not None:
-        trail = look(trail, suspect, Finding.RUNNING, now=now)
+        trail = look(trail, suspect, Finding.RUNNING, at=at)
     return store.move_batch(
         lease,
         batch.id,

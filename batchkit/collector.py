@@ -1,0 +1,360 @@
+"""Result files to rows: poll, read, judge, settle, and prove that nothing is missing.
+
+A file is read as a stream and settled in pages. What was settled stays settled, so a broken stream is
+simply read again. A batch counts as collected only when its lines, the provider's counts and our members
+agree exactly; until then no row is called missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+import attrs
+
+from batchkit.api import Client, Gateway
+from batchkit.builder import RequestBuilder
+from batchkit.clock import Clock, SystemClock
+from batchkit.errors import ProviderError
+from batchkit.escalator import Escalator
+from batchkit.ids import BatchId, RemoteId
+from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run
+from batchkit.prices import Price
+from batchkit.reading import FileReading, Manifest, Pricing, differences
+from batchkit.reasons import Reason
+from batchkit.remote import RemoteBatch
+from batchkit.states import BatchState, RowEvent
+from batchkit.storage import Store
+from batchkit.submitter import Chance, SystemChance
+from batchkit.validator import Validator
+
+__all__ = ["Collected", "ResultCollector"]
+
+T = TypeVar("T")
+
+MINUTE = 60.0
+HOUR = 3_600.0
+DAY = 86_400.0
+KEPT_FOR = 29 * DAY
+"""Results can be read for this long after a batch was created."""
+WARN_AT = 20 * DAY
+APART = 600.0
+"""Seconds between two readings that count as two."""
+READINGS = 3
+"""Complete readings that must disagree before a person is asked."""
+MISSES = 10
+"""Times in a row that a known batch must be unknown to the API, besides 24 hours, before a person is asked."""
+BY_ID = 3
+"""Running batches up to which each is asked for by id; more are looked up in the list."""
+
+
+@attrs.frozen(kw_only=True)
+class Collected:
+    """What one reading of a result file did.
+
+    Args:
+        batch: The batch as it is now.
+        lines: Rows settled by this reading.
+        complete: The batch is collected: lines, counts and members agree.
+        wait_until: When to read again (epoch seconds of the store's clock).
+        need: What only somebody else can give; a money need should pause the run.
+    """
+
+    batch: Batch
+    lines: int = 0
+    complete: bool = False
+    wait_until: float | None = None
+    need: Need | None = None
+
+
+class ResultCollector(Generic[T]):
+    """Brings back what the batches of a run produced."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: Client | Gateway = None,
+        *,
+        validator: Validator[T],
+        escalator: Escalator,
+        builder: RequestBuilder[T],
+        prices: Mapping[str, Price] | None = None,
+        clock: Clock | None = None,
+        rng: Chance | None = None,
+    ) -> None:
+        """Prepare to collect.
+
+        Args:
+            store: Where runs, rows and batches are.
+            client: A client of the SDK or a `Gateway`; None makes a client from the environment.
+            validator: Judges lines.
+            escalator: Decides what happens to the rows.
+            builder: Knows the custom ids.
+            prices: Prices that override the built-in table.
+            clock: Waits between attempts of a read.
+            rng: Spreads the polls.
+        """
+        self._store = store
+        self._clock: Clock = clock or SystemClock()
+        self._gateway = client if isinstance(client, Gateway) else Gateway(client, clock=self._clock)
+        self._validator = validator
+        self._escalator = escalator
+        self._builder = builder
+        self._pricing = Pricing(tiers=builder.spec.tiers, prices=dict(prices or {}))
+        self._rng: Chance = rng or SystemChance()
+        self._next_look: dict[BatchId, float] = {}
+
+    # ---------------------------------------------------------------- poll
+
+    def poll(self, lease: Lease, run: Run) -> float | None:
+        """Ask after the run's running batches, if it is time; give when to ask next.
+
+        Raises:
+            ProviderError: the API refuses the credential (401, 402, 403); the run should pause.
+            LeaseLost: another process moves the run now.
+        """
+        live = self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.LIVE})))
+        now = self._store.now()
+        due = [batch for batch in live if self._next_look.get(batch.id, 0.0) <= now]
+        self._next_look = {batch.id: self._next_look.get(batch.id, now) for batch in live}
+        listed = self._listed() if len(due) > BY_ID else {}
+        for batch in due:
+            if self._look(lease, batch, listed, now):
+                del self._next_look[batch.id]
+        return min(self._next_look.values(), default=None)
+
+    def cancel(self, lease: Lease, run: Run) -> float | None:
+        """Ask the API to cancel the run's running batches, each once; give when to ask again.
+
+        What was finished before the cancellation is paid for and is collected when the batch has ended.
+        """
+        wake: float | None = None
+        for batch in self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.LIVE}))):
+            if batch.remote_id is None or batch.notes.get("cancel_asked"):
+                continue
+            try:
+                self._gateway.cancel(batch.remote_id)
+            except ProviderError as error:
+                # Refused for good means that it has ended meanwhile; the next poll sees that.
+                if error.status is None or error.status >= 500 or error.status == 429:
+                    wake = self._store.now() + MINUTE
+                    continue
+            self._stay(lease, batch, {**batch.notes, "cancel_asked": self._store.now()})
+            self._next_look.pop(batch.id, None)
+        return wake
+
+    def _listed(self) -> dict[RemoteId, RemoteBatch]:
+        try:
+            return {item.id: item for item in self._gateway.list(100).items}
+        except ProviderError:
+            return {}
+
+    def _look(self, lease: Lease, batch: Batch, listed: Mapping[RemoteId, RemoteBatch], now: float) -> bool:
+        """Look after one batch; tell whether it is no longer running."""
+        assert batch.remote_id is not None
+        try:
+            found = listed.get(batch.remote_id) or self._gateway.retrieve(batch.remote_id)
+        except ProviderError as error:
+            if error.status in {401, 402, 403}:
+                raise
+            self._next_look[batch.id] = now + (error.retry_after or MINUTE)
+            return False
+        if found is None:
+            return self._missed(lease, batch, now)
+        notes = {
+            name: value for name, value in batch.notes.items() if name not in {"missing_since", "misses"}
+        }
+        if found.ended:
+            notes |= {"counts": dict(found.counts), "ended_at": found.ended_at}
+            self._move(lease, batch, BatchState.ENDED, BatchFacts(notes=notes))
+            return True
+        if found.expires_at is not None and (found.seen_at or 0.0) >= found.expires_at + HOUR:
+            self._hold(
+                lease, batch, "batch.overdue", "it is still running more than an hour past its expiry", notes
+            )
+            return True
+        if notes != batch.notes:
+            self._stay(lease, batch, notes)
+        age = max((found.seen_at or found.created_at) - found.created_at, 0.0)
+        self._next_look[batch.id] = now + min(max(age / 10, 10.0), 300.0) * (0.8 + 0.4 * self._rng.random())
+        return False
+
+    def _missed(self, lease: Lease, batch: Batch, now: float) -> bool:
+        """A 404 proves nothing for a day, and never makes a row go out again."""
+        since, misses = batch.notes.get("missing_since"), batch.notes.get("misses")
+        since = since if isinstance(since, int | float) else now
+        misses = misses + 1 if isinstance(misses, int) else 1
+        notes = {**batch.notes, "missing_since": since, "misses": misses}
+        if now - since >= DAY and misses >= MISSES:
+            self._hold(lease, batch, "batch.missing", "the API has not known it for 24 hours", notes)
+            return True
+        self._stay(lease, batch, notes)
+        self._next_look[batch.id] = now + 300.0 * (0.8 + 0.4 * self._rng.random())
+        return False
+
+    # ---------------------------------------------------------------- collect
+
+    def collect(
+        self,
+        lease: Lease,
+        run: Run,
+        batch: Batch,
+        *,
+        stop: Callable[[], bool] | None = None,
+        canceling: bool = False,
+    ) -> Collected:
+        """Read the result file of an ended batch once, settling its rows page by page.
+
+        Args:
+            lease: The right to move the run.
+            run: The run.
+            batch: One of its batches, in ENDED.
+            stop: Asked at every chunk; True ends the reading early, to be done again from the start.
+            canceling: The run is being canceled, so canceled lines are what was asked for.
+
+        Raises:
+            ProviderError: the API refuses the credential (401, 402, 403).
+            LeaseLost: another process moves the run now; pages settled before stay settled.
+        """
+        remote = batch.remote_id
+        assert remote is not None
+        now = self._store.now()
+        next_at = batch.notes.get("read_next")
+        if isinstance(next_at, int | float) and next_at > now:
+            return Collected(batch=batch, wait_until=float(next_at))
+        batch = self._warned(lease, batch)
+        manifest = Manifest.load(self._store, self._builder, batch)
+        reading = FileReading(
+            self._store,
+            lease,
+            batch,
+            manifest,
+            validator=self._validator,
+            escalator=self._escalator,
+            pricing=self._pricing,
+            canceling=canceling,
+        )
+        try:
+            counts = self._counts(batch)
+            with self._gateway.results(remote) as chunks:
+                finished = reading.read(chunks, stop)
+        except ProviderError as error:
+            if error.status in {401, 402, 403}:
+                raise
+            reading.flush()
+            return self._broken(lease, run, batch, reading, error)
+        if not finished:
+            return Collected(batch=batch, lines=reading.settled, wait_until=now, need=reading.need)
+        return self._judged(lease, batch, reading, counts)
+
+    def _counts(self, batch: Batch) -> dict[str, int] | None:
+        noted = batch.notes.get("counts")
+        if isinstance(noted, Mapping):
+            return {str(name): int(n) for name, n in noted.items()}
+        assert batch.remote_id is not None
+        found = self._gateway.retrieve(batch.remote_id)
+        return dict(found.counts) if found is not None and found.ended else None
+
+    def _judged(
+        self, lease: Lease, batch: Batch, reading: FileReading[T], counts: dict[str, int] | None
+    ) -> Collected:
+        """Compare what was read with what was sent and with what the provider counted."""
+        now = self._store.now()
+        wrong = differences(reading, counts, batch.count)
+        if not wrong:
+            reading.settle_parked()
+            notes = {**batch.notes, **reading.facts(), "counts": counts}
+            event = NewEvent(kind="batch.collected", data={"batch": batch.id, "lines": reading.lines})
+            moved = self._move(
+                lease, batch, BatchState.COLLECTED, BatchFacts(reserved=0, notes=notes, events=(event,))
+            )
+            return Collected(batch=moved, lines=reading.settled, complete=True, need=reading.need)
+        last, count = batch.notes.get("read_at"), batch.notes.get("readings")
+        readings = count if isinstance(count, int) else 0
+        counted = not isinstance(last, int | float) or now - last >= APART
+        if counted:
+            readings, last = readings + 1, now
+        assert isinstance(last, int | float)
+        next_at = now + MINUTE if readings <= 1 and counted else last + APART
+        notes = {
+            **batch.notes,
+            "readings": readings,
+            "read_at": last,
+            "read_next": next_at,
+            "differences": wrong,
+        }
+        if readings >= READINGS:
+            told = ", ".join(f"{name}: {value}" for name, value in wrong.items())
+            why = f"three complete readings do not agree with what was sent ({told})"
+            moved = self._hold(lease, batch, "batch.inconsistent", why, notes)
+            return Collected(batch=moved, lines=reading.settled, need=reading.need)
+        moved = self._stay(lease, batch, notes)
+        return Collected(batch=moved, lines=reading.settled, wait_until=next_at, need=reading.need)
+
+    def _broken(
+        self, lease: Lease, run: Run, batch: Batch, reading: FileReading[T], error: ProviderError
+    ) -> Collected:
+        """The file could not be read to its end: later, or never once its 29 days are over."""
+        now = self._store.now()
+        if error.status in {404, 410} and now - _created(batch) >= KEPT_FOR and self._surely_gone(batch):
+            return self._unrecoverable(lease, batch, reading)
+        broken = batch.notes.get("broken")
+        times = broken if isinstance(broken, int) else 0
+        wait = error.retry_after or min(MINUTE * 2 ** min(times, 4), 900.0)
+        notes = {**batch.notes, "broken": times + 1, "read_next": now + wait}
+        moved = self._stay(lease, batch, notes)
+        return Collected(batch=moved, lines=reading.settled, wait_until=now + wait, need=reading.need)
+
+    def _surely_gone(self, batch: Batch) -> bool:
+        """The store's clock may be wrong by a month; the server's says so too, or the batch itself is gone."""
+        assert batch.remote_id is not None
+        try:
+            found = self._gateway.retrieve(batch.remote_id)
+        except ProviderError:
+            return False
+        return found is None or (found.seen_at or 0.0) - found.created_at >= KEPT_FOR
+
+    def _unrecoverable(self, lease: Lease, batch: Batch, reading: FileReading[T]) -> Collected:
+        lines = reading.close_rows(RowEvent.RESULTS_GONE, Reason.BATCH_UNRECOVERABLE)
+        event = NewEvent(kind="batch.unrecoverable", severity="page", data={"batch": batch.id, "rows": lines})
+        moved = self._move(lease, batch, BatchState.UNRECOVERABLE, BatchFacts(reserved=0, events=(event,)))
+        return Collected(batch=moved, lines=lines)
+
+    def _warned(self, lease: Lease, batch: Batch) -> Batch:
+        """Say once that the results of a batch will soon be gone."""
+        age = self._store.now() - _created(batch)
+        if age < WARN_AT or batch.notes.get("warned"):
+            return batch
+        event = NewEvent(
+            kind="results.expiring",
+            severity="page",
+            data={"batch": batch.id, "days_left": int((KEPT_FOR - age) // DAY)},
+        )
+        return self._stay(lease, batch, {**batch.notes, "warned": True}, event)
+
+    # ---------------------------------------------------------------- moves
+
+    def _move(self, lease: Lease, batch: Batch, to: BatchState, facts: BatchFacts) -> Batch:
+        return self._store.move_batch(lease, batch.id, expect=batch.state, to=to, facts=facts)
+
+    def _stay(self, lease: Lease, batch: Batch, notes: Mapping[str, object], *events: NewEvent) -> Batch:
+        return self._move(lease, batch, batch.state, BatchFacts(notes=notes, events=events))
+
+    def _hold(self, lease: Lease, batch: Batch, code: str, why: str, notes: Mapping[str, object]) -> Batch:
+        fixes = [f"look_again({batch.id})", f"give_up({batch.id})"]
+        if batch.state is BatchState.ENDED:
+            fixes.insert(1, f"accept_missing({batch.id})")
+        need = Need(
+            who="person",
+            why=f"batch {batch.id} ({batch.count:,} rows): {why}. No row was sent again",
+            fix="python -m batchkit status STORE, then one of " + ", ".join(fixes),
+            code=code,
+        )
+        event = NewEvent(kind="run.needs_person", severity="page", data={"batch": batch.id, "code": code})
+        return self._move(lease, batch, BatchState.HELD, BatchFacts(need=need, notes=notes, events=(event,)))
+
+
+def _created(batch: Batch) -> float:
+    """Give when the batch was created, by the server's word where it was told."""
+    told = batch.notes.get("remote_created_at")
+    return float(told) if isinstance(told, int | float) else batch.created_at

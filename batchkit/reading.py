@@ -1,0 +1,342 @@
+"""One reading of one result file: which lines belong to which rows, and what each does to its row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+import attrs
+
+from batchkit.builder import RequestBuilder
+from batchkit.escalator import Escalator
+from batchkit.ids import CustomId, RowId
+from batchkit.lines import CutLine, LineSplitter
+from batchkit.model import Batch, Lease, Need, Settled, Usage
+from batchkit.money import cost, price_of
+from batchkit.prices import Price
+from batchkit.reasons import Reason
+from batchkit.states import RowEvent, RowState
+from batchkit.storage import Store
+from batchkit.tier import Tier
+from batchkit.validator import ResultLine, Validator
+
+__all__ = ["FileReading", "Manifest", "Pricing", "differences"]
+
+T = TypeVar("T")
+
+PAGE = 5_000
+"""Rows settled in one transaction."""
+READ = 2_000
+
+Standing = tuple[int, int, int, "Reason | None"]
+"""A row's tier, tries, resends and reason."""
+
+
+@attrs.frozen(kw_only=True)
+class Pricing:
+    """Prices by tier and by the model that really answered."""
+
+    tiers: tuple[Tier, ...]
+    prices: Mapping[str, Price]
+    _known: dict[tuple[int, str], Price | None] = attrs.field(factory=dict, init=False)
+
+    def of(self, tier: int, model: str) -> Price | None:
+        """Give the price of an answer, or None where none is known."""
+        key = (tier, model)
+        if key not in self._known:
+            asked = self.tiers[tier]
+            # A dated name is the same model under its full name.
+            same = not model or model.startswith(asked.model)
+            own = asked.price or price_of(asked.model, self.prices)
+            self._known[key] = own if same else price_of(model, self.prices) or own
+        return self._known[key]
+
+
+@attrs.define(kw_only=True)
+class Manifest:
+    """The members of a batch: by custom id, with what each row's values were when it was sent.
+
+    ``open`` has a 1 for every member that still waits for its line in this batch.
+    """
+
+    index: dict[CustomId, int]
+    rows: list[RowId]
+    standings: list[Standing]
+    open: bytearray
+
+    @classmethod
+    def load(cls, store: Store, builder: RequestBuilder[T], batch: Batch) -> Manifest:
+        """Read the members of a batch."""
+        members = store.members(batch.id).rows
+        index: dict[CustomId, int] = {}
+        standings: list[Standing] = []
+        waiting = bytearray(len(members))
+        # Most rows of a batch stand alike: one tuple for all of them.
+        shared: dict[Standing, Standing] = {}
+        number = 0
+        for start in range(0, len(members), READ):
+            for row in store.rows([RowId(m) for m in members[start : start + READ]]):
+                index[builder.custom_id(row.key, batch.nonce)] = number
+                standing = (row.tier, row.tries, row.resends, row.reason)
+                standings.append(shared.setdefault(standing, standing))
+                waiting[number] = row.state is RowState.SUBMITTED and row.batch == batch.id
+                number += 1
+        return cls(index=index, rows=[RowId(m) for m in members], standings=standings, open=waiting)
+
+    def still_open(self) -> Iterator[int]:
+        """Give the numbers of the members that wait."""
+        position = self.open.find(1)
+        while position >= 0:
+            yield position
+            position = self.open.find(1, position + 1)
+
+
+class FileReading(Generic[T]):
+    """Reads one result file from its first byte.
+
+    Attributes:
+        lines: Distinct members seen.
+        settled: Rows changed.
+        kinds: Lines by result type.
+        duplicates: Lines of a member seen before.
+        foreign: Lines whose custom id is none of the batch's.
+        unreadable: Lines that are no result and belong to no member that can be told.
+        need: What money is missing, where a line said so.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        batch: Batch,
+        manifest: Manifest,
+        *,
+        validator: Validator[T],
+        escalator: Escalator,
+        pricing: Pricing,
+        canceling: bool = False,
+    ) -> None:
+        """Prepare one reading."""
+        self._store = store
+        self._lease = lease
+        self._batch = batch
+        self._manifest = manifest
+        self._validator = validator
+        self._escalator = escalator
+        self._pricing = pricing
+        self._canceling = canceling
+        self._seen = bytearray(len(manifest.rows))
+        self._page: list[tuple[int, ResultLine]] = []
+        self._parked: dict[int, ResultLine] = {}
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        self.lines = 0
+        self.settled = 0
+        self.kinds: dict[str, int] = {}
+        self.duplicates = 0
+        self.foreign = 0
+        self.unreadable = 0
+        self.unpriced = 0
+        self.ignored = 0
+        self.need: Need | None = None
+
+    def read(self, chunks: Iterable[bytes], stop: Callable[[], bool] | None = None) -> bool:
+        """Read the whole file, settling page after page; False if it was stopped on the way.
+
+        Raises:
+            ProviderError: the stream broke; what was settled stays settled.
+        """
+        splitter = LineSplitter(cap=self._validator.max_line)
+        for chunk in chunks:
+            if stop is not None and stop():
+                self.flush()
+                return False
+            self._hash.update(chunk)
+            self._bytes += len(chunk)
+            self._take(splitter.feed(chunk))
+            if len(self._page) >= PAGE:
+                self.flush()
+        for line in splitter.close():
+            self._take_last(line)
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Judge and settle the lines in hand."""
+        page, self._page = self._page, []
+        for start in range(0, len(page), PAGE):
+            self._settle(page[start : start + PAGE])
+
+    def settle_parked(self) -> None:
+        """Settle the rows whose line was there but could not be read, once the rest of the file agrees."""
+        self._page = sorted(self._parked.items())
+        self._parked = {}
+        self.flush()
+
+    def close_rows(self, event: RowEvent, reason: Reason) -> int:
+        """Take every row that still waits out of the batch; give how many."""
+        numbers = list(self._manifest.still_open())
+        return close_rows(self._store, self._lease, self._batch, self._manifest, numbers, event, reason)
+
+    def facts(self) -> dict[str, object]:
+        """Give what the batch's notes keep of a complete reading."""
+        return {
+            "sha256": self._hash.hexdigest(),
+            "bytes": self._bytes,
+            "lines_read": self.lines,
+            "kinds": dict(self.kinds),
+            "unpriced": self.unpriced,
+            "ignored": self.ignored,
+        }
+
+    def _take(self, lines: list[bytes]) -> None:
+        read, index, seen, waiting = (
+            self._validator.read,
+            self._manifest.index,
+            self._seen,
+            self._manifest.open,
+        )
+        kinds, page = self.kinds, self._page
+        for raw in lines:
+            line = read(raw)
+            number = index.get(line.custom_id)  # type: ignore[call-overload]
+            kind = line.kind
+            if number is None:
+                self._strange(raw, kind)
+            elif seen[number]:
+                self.duplicates += 1
+            else:
+                seen[number] = 1
+                self.lines += 1
+                if kind == "unreadable":
+                    self._parked[number] = line
+                    continue
+                kinds[kind] = kinds.get(kind, 0) + 1
+                if waiting[number]:
+                    page.append((number, line))
+
+    def _take_last(self, raw: bytes) -> None:
+        """Take a last line without a line end: if it cannot be read, the file was cut off inside it."""
+        if not isinstance(raw, CutLine) and self._validator.read(raw).kind == "unreadable":
+            self._strange(raw, "unreadable")
+        else:
+            self._take([raw])
+
+    def _strange(self, raw: bytes, kind: str) -> None:
+        if not raw.strip():
+            return
+        if kind == "unreadable":
+            self.unreadable += 1
+        else:
+            self.foreign += 1
+
+    def _settle(self, page: list[tuple[int, ResultLine]]) -> None:
+        if not page:
+            return
+        manifest, judge, decide, price_for = (
+            self._manifest,
+            self._validator.judge,
+            self._escalator.decide,
+            self._pricing.of,
+        )
+        rows, standings, canceling = manifest.rows, manifest.standings, self._canceling
+        sources = self._sources(page)
+        settled: list[Settled] = []
+        for place, (number, line) in enumerate(page):
+            tier, tries, resends, reason = standings[number]
+            verdict = judge(line, sources[place] if sources is not None else None)
+            done = decide(verdict.reason, tier=tier, tries=tries, resends=resends, canceling=canceling)
+            usage, amount = verdict.usage, 0
+            if usage is not None:
+                amount = self._cost(usage, price_for(tier, verdict.model))
+            settled.append(
+                Settled(
+                    rows[number],
+                    done.event,
+                    reason if done.keep_reason else done.reason,
+                    done.tier,
+                    done.tries,
+                    done.resends,
+                    verdict.reason,
+                    verdict.detail,
+                    verdict.text or None,
+                    usage,
+                    amount,
+                    verdict.model,
+                )
+            )
+            if done.event is RowEvent.MONEY_PAUSED and self.need is None:
+                self.need = _money_need(self._batch, verdict.detail)
+        applied = self._store.settle(self._lease, self._batch.id, settled)
+        self.settled += applied.applied
+        self.ignored += len(applied.ignored)
+        for number, _ in page:
+            manifest.open[number] = 0
+
+    def _sources(self, page: list[tuple[int, ResultLine]]) -> list[Mapping[str, str | None] | None] | None:
+        """Read the records of a page, where the contract's rules look at them."""
+        if not self._validator.needs_row:
+            return None
+        ids = [self._manifest.rows[number] for number, _ in page]
+        return [row.fields for row in self._store.rows(ids, source=True)]
+
+    def _cost(self, usage: Usage, price: Price | None) -> int:
+        if price is None:
+            self.unpriced += 1
+            return 0
+        return cost(usage, price)
+
+
+def close_rows(
+    store: Store,
+    lease: Lease,
+    batch: Batch,
+    manifest: Manifest,
+    numbers: list[int],
+    event: RowEvent,
+    reason: Reason,
+) -> int:
+    """Take rows out of a batch that has no line for them; give how many there were."""
+    done = 0
+    for start in range(0, len(numbers), PAGE):
+        settled = [
+            Settled(manifest.rows[n], event, reason, *manifest.standings[n][:3], verdict=reason)
+            for n in numbers[start : start + PAGE]
+        ]
+        done += store.settle(lease, batch.id, settled).applied
+    return done
+
+
+def differences(
+    reading: FileReading[T], counts: Mapping[str, int] | None, members: int
+) -> dict[str, int | str]:
+    """Say what keeps a reading from being complete; nothing where lines, counts and members agree."""
+    wrong: dict[str, int | str] = {}
+    if reading.lines != members:
+        wrong["missing"] = members - reading.lines
+    for name in ("duplicates", "foreign", "unreadable"):
+        number: int = getattr(reading, name)
+        if number:
+            wrong[name] = number
+    if counts is None:
+        wrong["counts"] = "not told"
+    elif sum(counts.values()) != members:
+        wrong["counts"] = f"{sum(counts.values())} for {members} members"
+    elif not wrong and "unknown" not in reading.kinds and sum(reading.kinds.values()) == members:
+        # Every line could be told apart, so the provider's own tally must be the same.
+        told = {name: n for name, n in counts.items() if n}
+        if told != reading.kinds:
+            wrong["counts"] = (
+                f"provider {dict(sorted(told.items()))}, file {dict(sorted(reading.kinds.items()))}"
+            )
+    return wrong
+
+
+def _money_need(batch: Batch, detail: str) -> Need:
+    return Need(
+        who="money",
+        why=f"the provider refused rows of batch {batch.id} for money: {detail}. The rows wait; nothing was billed for them",
+        fix="add credit or raise the limit at the provider, then: python -m batchkit resume STORE RUN",
+        code="api.credit",
+    )
