@@ -162,6 +162,7 @@ def test_listing_pages_through_all_batches_newest_first(door: Door) -> None:
     ids = [door.create("x").id for _ in range(7)]
     for limit in (1, 2, 3, 7, 1000):
         assert [batch.id for batch in door.client.messages.batches.list(limit=limit)] == ids[::-1]
+    assert [door.client.messages.batches.list(limit=limit).has_more for limit in (6, 7)] == [True, False]
 
 
 def test_listing_backwards_gives_the_batches_just_before_the_cursor(door: Door) -> None:
@@ -191,6 +192,7 @@ def test_a_canceled_batch_keeps_what_was_finished(door: Door) -> None:
     assert canceling.processing_status == "canceling"
     assert canceling.cancel_initiated_at == datetime.fromtimestamp(door.api.now, timezone.utc)
     assert canceling.request_counts.processing == 40
+    door.api.advance(5)
     assert door.client.messages.batches.cancel(batch.id) == canceling
     door.api.advance(120)
     ended = door.client.messages.batches.retrieve(batch.id)
@@ -283,6 +285,13 @@ def test_a_body_over_the_limit_meets_the_edge(door: Door) -> None:
     assert caught.value.request_id is None
     assert caught.value.response.text.startswith("<html>")
     assert door.api.state()["batches"] == []
+
+
+def test_a_refusal_arrives_although_the_body_is_still_being_sent(door: Door) -> None:
+    """A client that sends far more than fits into any buffer still gets the 413, not a broken connection."""
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        door.post(b" " * 30_000_000)
+    assert caught.value.status_code == 413
 
 
 def test_a_streamed_body_over_the_limit_meets_the_edge(door: Door) -> None:

@@ -266,6 +266,9 @@ def test_a_simulator_opened_again_continues(tmp_path: Path) -> None:
     assert again_state == api_state
     assert [batch["processing_status"] for batch in again_state["batches"]] == ["ended", "ended", "canceling"]
     assert list(again.bill().entries()) == list(api.bill().entries())
+    assert (
+        call(again, "GET", BATCHES).headers["request-id"] != call(api, "GET", BATCHES).headers["request-id"]
+    )
     again.advance(300)
     assert create(again, rows(1)) not in {batch["id"] for batch in api_state["batches"]}
     again.close()
