@@ -299,7 +299,7 @@ class Contract(Generic[T]):
         try:
             return bool(self._sparse_input.of_row(row))
         except UsageError as error:
-            raise UsageError(f"sparse_input {self._sparse_input.title}: {error}") from error
+            raise UsageError(f"sparse_input {self._sparse_input.title} {error}") from error
         except Exception as error:
             raise UsageError(
                 f"sparse_input {self._sparse_input.title} raised {type(error).__name__}: {error}"

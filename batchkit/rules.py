@@ -24,7 +24,7 @@ class _Row(dict[str, "str | None"]):
 
     def __missing__(self, name: str) -> str | None:
         raise MissingField(
-            f"it reads {name!r}, which is not frozen: name it in @rule(fields=[...]) or metadata=[...]"
+            f"reads {name!r}, which is not frozen: name it in @rule(fields=[...]) or metadata=[...]"
         )
 
 
@@ -67,7 +67,7 @@ class Rule(Generic[T_contra]):
         try:
             result = self.fn(output, _Row(row or {})) if self.takes_row else self.fn(output)
         except MissingField as error:
-            return f"{self.title}: {error}"
+            return f"{self.title} {error}"
         except Exception as error:
             # The error's text may quote the record, so only its class is kept.
             return f"{self.title} raised {type(error).__name__}"
