@@ -95,12 +95,15 @@ class Plan:
 class Note:
     """What a promotion is about. ``fields`` are the contract's output fields, in order.
 
+    ``receipt`` is the proof that the run balances; ``content`` is the digest of the rows and answers it
+    counts, which a later receipt of the same rows has too. A promotion is made once per content.
     ``partial`` says that some staged rows may be held back, so that only reading them all tells whether
     this promotion was made already.
     """
 
     run: str
     receipt: Digest
+    content: Digest
     fields: tuple[str, ...]
     partial: bool = False
 
@@ -248,7 +251,7 @@ class Target(Protocol):
         The values that stood there are kept first, in the catalog, with their own types. Rows that hold
         the very values already are not touched. A row whose guard differs from the catalog is a
         conflict and is not written. A key that the catalog lacks is listed, inserted or refused, as the
-        target says. The same receipt, mapping and held-back keys are promoted once: while that
+        target says. The same run, content, mapping and held-back keys are promoted once: while that
         promotion stands, it is given again with ``repeated`` and nothing is changed; after a rollback
         they can be promoted again, under a new id. batchkit's own tables are installed if they are
         missing. A dry run counts and changes nothing at all.

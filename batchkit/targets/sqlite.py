@@ -151,7 +151,7 @@ class SQLiteTarget:
             table = read_table(db, self.table)
             sqls = self._statements(table, mapping)
             identity = self._identity(sqls, mapping)
-            if not note.partial and (made := standing(db, (table.name, note.receipt, identity, ""))):
+            if not note.partial and (made := standing(db, table.name, note, identity, "")):
                 return self._promotion(made, repeated=True)
             selection = stage(db, sqls, mapping, self.guard_columns, rows)
             db.execute("BEGIN" if dry_run else "BEGIN IMMEDIATE")
@@ -160,7 +160,7 @@ class SQLiteTarget:
                     f"table {table.name!r} was altered while rows were staged. Nothing was changed; run it again."
                 )
             # Again, since another worker may have been first, and what is held back is known only now.
-            if made := standing(db, (table.name, note.receipt, identity, selection.digest)):
+            if made := standing(db, table.name, note, identity, selection.digest):
                 return self._promotion(made, repeated=True)
             if dry_run:
                 counts, listed = rehearse(db, sqls, self.missing, selection)

@@ -180,6 +180,7 @@ def apply(
             shape=shape(sqls.table),
             run=note.run,
             receipt=note.receipt,
+            content=note.content,
             mapping=identity,
             selection=selection.digest,
             first=above + 1,

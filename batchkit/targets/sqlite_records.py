@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import attrs
 
 from batchkit.errors import TargetError
+from batchkit.targets import Note
 from batchkit.targets.sqlite_session import installed
 from batchkit.targets.sqlite_statements import SHARED_KEY
 from batchkit.targets.sqltext import Sql, identifier, joined, sql
@@ -29,6 +30,7 @@ class Facts:
     shape: str
     run: str
     receipt: str
+    content: str
     mapping: str
     selection: str
     written: int
@@ -74,10 +76,11 @@ def records(db: sqlite3.Connection, table: str) -> list[Record]:
     return [Record(**dict(zip(names, row, strict=True))) for row in found]
 
 
-def standing(db: sqlite3.Connection, facts: tuple[str, str, str, str]) -> Record | None:
-    """Give the promotion of this (table, receipt, mapping, selection) that was made and not rolled back."""
-    for record in records(db, facts[0]):
-        if record.stands and (record.tbl, record.receipt, record.mapping, record.selection) == facts:
+def standing(db: sqlite3.Connection, table: str, note: Note, mapping: str, selection: str) -> Record | None:
+    """Give the promotion of these rows under this mapping that was made and not rolled back."""
+    wanted = (note.run, note.content, mapping, selection)
+    for record in records(db, table):
+        if record.stands and (record.run, record.content, record.mapping, record.selection) == wanted:
             return record
     return None
 

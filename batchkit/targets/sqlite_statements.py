@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS batchkit_promotion (
     shape TEXT NOT NULL,
     run TEXT NOT NULL,
     receipt TEXT NOT NULL,
+    content TEXT NOT NULL,
     mapping TEXT NOT NULL,
     selection TEXT NOT NULL,
     at REAL NOT NULL,
@@ -34,7 +35,7 @@ CREATE TABLE IF NOT EXISTS batchkit_promotion (
 
 CREATE_STANDING = """\
 CREATE UNIQUE INDEX IF NOT EXISTS batchkit_promotion_standing
-    ON batchkit_promotion (receipt, mapping, selection) WHERE rolled_back_at IS NULL"""
+    ON batchkit_promotion (tbl, run, content, mapping, selection) WHERE rolled_back_at IS NULL"""
 
 # Images have no type, so that a value keeps the storage class it had. The rows of one promotion are
 # the contiguous ids `first` to `last` of its own row: written in one transaction, found without an index.
