@@ -76,19 +76,11 @@ class RequestBuilder(Generic[T]):
                 schema out in the prompt instead.
             opaque: Hash every key in custom ids, for keys that the provider should not see. A hash hides
                 a key only from those who cannot guess it.
-
-        Raises:
-            UsageError: the prefix leaves no room for a hashed key, or has other characters than ``A-Za-z0-9_-``.
         """
         self._spec = spec
         self._schema = schema
         self._opaque = opaque
         self._room = _ID_LENGTH - len(spec.prefix) - 1 - _WIDTH
-        most = _ID_LENGTH - 1 - _WIDTH - len(_HASHED) - _DIGITS
-        if re.fullmatch(rf"[A-Za-z0-9_-]{{0,{most}}}", spec.prefix) is None:
-            raise UsageError(
-                f"prefix {spec.prefix!r} cannot begin a custom_id: it may have up to {most} of A-Z a-z 0-9 _ -"
-            )
         self._literal = re.compile(rf"(?!{_HASHED})[A-Za-z0-9_-]{{1,{self._room}}}")
         self._id = re.compile(
             rf"{re.escape(spec.prefix)}([A-Za-z0-9_-]{{1,{self._room}}})-({_NONCE.pattern})"
@@ -98,7 +90,7 @@ class RequestBuilder(Generic[T]):
         self._heads: dict[_Way, bytes] = {}
 
     @property
-    def spec(self) -> Spec[T]:
+    def spec(self) -> Spec[T] | StoredSpec:
         """The spec whose requests these are."""
         return self._spec
 
@@ -117,12 +109,8 @@ class RequestBuilder(Generic[T]):
             return key
         digest = sha256(key.encode("utf-8", "backslashreplace")).hexdigest()[:_DIGITS]
         room = self._room - len(_HASHED) - 1 - _DIGITS
-        slug = (
-            ""
-            if self._opaque
-            else re.sub(r"[^A-Za-z0-9]+", "-", key[:200]).strip("-")[: max(room, 0)].strip("-")
-        )
-        return f"{_HASHED}{slug}-{digest}" if slug else _HASHED + digest
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", key[: 4 * room]).strip("-")[:room].strip("-")
+        return f"{_HASHED}{slug}-{digest}" if slug and not self._opaque else _HASHED + digest
 
     def custom_id(self, key: RowKey, nonce: Nonce) -> CustomId:
         """Give the custom id of a key in the batch of this nonce."""
@@ -162,15 +150,17 @@ class RequestBuilder(Generic[T]):
             text = _text_size(prompt, row.fields)
         shown = self._shown_of(row, step)
         shown_size = len(quoted(shown)) - 2 if shown else 0
-        return self._fixed(row.key, (row.tier, step)) + text + shown_size
+        mark = len(self.key_part(row.key)) + 1 + _WIDTH
+        return self._fixed((row.tier, step)) + mark + text + shown_size
 
     def text_size(self, fields: Mapping[str, str | None]) -> int:
         """Give the encoded length of a row's own text in the first tier, quotation marks not counted."""
         return _text_size(self._prompts[0], fields)
 
-    def room(self, key: RowKey, *, max_bytes: int = MAX_BODY) -> int:
-        """Give how many bytes of its own text a row may have when its request is the only one of a body."""
-        return max_bytes - _ENVELOPE - self._fixed(key, (0, None))
+    def room(self, *, max_bytes: int = MAX_BODY) -> int:
+        """Give how many bytes of text of its own a row may have, so that its first request fits a body alone."""
+        longest = _ID_LENGTH - len(self._spec.prefix)
+        return max_bytes - _ENVELOPE - longest - self._fixed((0, None))
 
     def build(
         self,
@@ -210,10 +200,9 @@ class RequestBuilder(Generic[T]):
         mark = f"{self.key_part(key)}-{nonce}".encode()
         return b"".join((self._open, mark, head, to_json(text + shown if shown else text), _TAIL))
 
-    def _fixed(self, key: RowKey, way: _Way) -> int:
-        """Give the length of everything but the row's text."""
-        part = len(self.key_part(key)) + 1 + _WIDTH
-        return len(self._open) + part + len(self._head(way)) + 2 + len(_TAIL)
+    def _fixed(self, way: _Way) -> int:
+        """Give the length of everything but the row's key, the nonce and the row's text."""
+        return len(self._open) + len(self._head(way)) + 2 + len(_TAIL)
 
     def _head(self, way: _Way) -> bytes:
         head = self._heads.get(way)

@@ -64,7 +64,7 @@ class Freezer:
         self._sparse = spec.contract.sparse_row
         self._builder = builder
         self._staged = incremental
-        self._max_bytes = max_bytes
+        self._room = builder.room(max_bytes=max_bytes)
 
     def pages(self, source: Source | Iterable[Record]) -> Iterator[list[SourceRow]]:
         """Freeze all records, PAGE at a time; only the last page may be shorter, and none is empty.
@@ -129,8 +129,8 @@ class Freezer:
             result = self._staged(key, b"[" + line[line.index(b",") + 1 :])
             if result is not None:
                 return SourceRow(position, key, line, size, RowEvent.UNCHANGED, result=result)
-        if size > self._builder.room(key, max_bytes=self._max_bytes):
-            detail = f"{size:,} bytes of text; one request may have {self._max_bytes:,} in all"
+        if size > self._room:
+            detail = f"{size:,} bytes of text, where a request has room for {self._room:,}"
             return SourceRow(
                 position, key, line, size, RowEvent.INPUT_REFUSED, Reason.INPUT_TOO_LARGE, detail
             )

@@ -42,7 +42,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             has records that nobody can count, so no record of it is taken for granted.
     """
     try:
-        with cast("BinaryIO", gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        with (
+            cast("BinaryIO", gzip.open(path, "rb"))
+            if path.suffix.lower() == ".gz"
+            else path.open("rb") as file
+        ):
             yield file
     except FileNotFoundError:
         raise UsageError(f"there is no file {str(path)!r}") from None

@@ -1,0 +1,109 @@
+"""What holds for every key, text, tier and step."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from batchkit.builder import RequestBuilder
+from batchkit.contract import Contract
+from batchkit.ids import Nonce, RowId, RowKey
+from batchkit.model import RowView
+from batchkit.policy import Policy, quarantine, retry
+from batchkit.prompt import Prompt
+from batchkit.reasons import Reason
+from batchkit.spec import Spec
+from batchkit.states import RowState
+from batchkit.tier import Tier
+
+
+class Answer(BaseModel):
+    summary: str
+
+
+def _spec(prefix: str = "sku_") -> Spec[Answer]:
+    return Spec(
+        Contract(Answer),
+        Prompt("{{Title}}: {title}\n{description} {title}", missing='"(none)"'),
+        key="sku",
+        prefix=prefix,
+        tiers=[
+            Tier("claude-haiku-4-5", max_tokens=300),
+            Tier("claude-sonnet-4-6", max_tokens=600),
+            Tier("claude-sonnet-5", max_tokens=600, prompt=Prompt("{description}")),
+        ],
+        policy=Policy.default().on("output.*", retry(3, show_error=True, max_tokens=1.3), quarantine()),
+    )
+
+
+BUILDER = RequestBuilder(_spec(), schema={"type": "object"})
+ENCODABLE = st.text(st.characters(exclude_categories=["Cs"]))
+# Keys that fit, that nearly fit, and that try to look like hashed ones.
+KEYS = st.one_of(
+    ENCODABLE.filter(lambda key: key.strip() != ""),
+    st.from_regex(r"[A-Za-z0-9_-]{1,60}", fullmatch=True),
+    st.from_regex(r"x-([a-z0-9]{1,4}-)?[0-9a-f]{24}", fullmatch=True),
+).map(RowKey)
+NONCES = st.from_regex(r"[a-z2-7]{8}", fullmatch=True).map(Nonce)
+FIELDS = st.fixed_dictionaries({"title": st.none() | ENCODABLE, "description": st.none() | ENCODABLE})
+
+
+@given(st.sets(KEYS, min_size=2, max_size=30), NONCES, st.booleans(), st.sampled_from(["", "sku_", "p" * 24]))
+def test_ids_are_legal_distinct_and_read_back(
+    keys: set[RowKey], nonce: Nonce, opaque: bool, prefix: str
+) -> None:
+    """Whatever the keys are, their ids fit the API, differ from each other, and give back key part and nonce."""
+    builder = RequestBuilder(_spec(prefix), opaque=opaque)
+    keys |= {RowKey(builder.key_part(key)) for key in keys}
+    ids = {builder.custom_id(key, nonce): key for key in keys}
+    assert len(ids) == len(keys)
+    for custom_id, key in ids.items():
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", custom_id)
+        assert builder.parse(custom_id) == (builder.key_part(key), nonce)
+
+
+@given(
+    KEYS,
+    FIELDS,
+    NONCES,
+    st.integers(0, 2),
+    st.none() | st.sampled_from(list(Reason)),
+    st.integers(0, 5),
+    st.text(),
+)
+def test_a_size_is_exactly_the_length_that_is_sent(
+    key: RowKey,
+    fields: dict[str, str | None],
+    nonce: Nonce,
+    tier: int,
+    reason: Reason | None,
+    tries: int,
+    detail: str,
+) -> None:
+    """For any row in any state the declared length is the real one, and the bytes are one JSON object."""
+    detail = detail.encode("utf-8", "replace").decode()
+    size = BUILDER.text_size(fields)
+    row = RowView(
+        RowId(1), key, RowState.PENDING, reason, tier, tries, 0, size, None, None, 0, 0, fields, detail
+    )
+    body = BUILDER.encode(row, nonce)
+    assert BUILDER.size(row) == len(body)
+    assert BUILDER.encode(row, nonce) == body
+    request: dict[str, Any] = json.loads(body)
+    assert request["custom_id"] == BUILDER.custom_id(key, nonce)
+    text = request["params"]["messages"][0]["content"]
+    assert text.startswith(BUILDER.spec.prompt_of(tier).render(fields, nonce=nonce))
+
+
+@given(FIELDS, NONCES)
+def test_a_request_is_what_the_standard_library_would_write(
+    fields: dict[str, str | None], nonce: Nonce
+) -> None:
+    """Gluing pre-encoded parts together changes nothing of the JSON."""
+    body = BUILDER.build({"sku": "A-1", **fields}, nonce=nonce).body
+    assert json.dumps(json.loads(body), ensure_ascii=False, separators=(",", ":")).encode() == body
