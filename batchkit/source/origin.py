@@ -34,8 +34,10 @@ class Source:
     kind: Kind
     path: Path | None = None
     again: bool = True
-    _read: Callable[[], Iterator[Record]] = attrs.field(repr=False, eq=False)
-    _names: Callable[[], tuple[str, ...] | None] = attrs.field(default=lambda: None, repr=False, eq=False)
+    _read: Callable[[], Iterator[Record]] = attrs.field(alias="read", repr=False, eq=False)
+    _names: Callable[[], tuple[str, ...] | None] = attrs.field(
+        default=lambda: None, alias="names", repr=False, eq=False
+    )
     _spent: list[bool] = attrs.field(init=False, factory=list, repr=False, eq=False)
 
     def __iter__(self) -> Iterator[Record]:

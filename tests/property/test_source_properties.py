@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tempfile
+from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_no_value_is_changed_on_its_way_to_text(value: Any) -> None:
     """The text of a value gives the value back."""
     text = normal.text(value)
     assert text is not None
-    back: Any = {
+    readers: dict[type, Callable[[str], object]] = {
         int: int,
         float: float,
         Decimal: Decimal,
@@ -142,7 +143,8 @@ def test_no_value_is_changed_on_its_way_to_text(value: Any) -> None:
         date: date.fromisoformat,
         datetime: datetime.fromisoformat,
         time: time.fromisoformat,
-    }[type(value)](text)
+    }
+    back = readers[type(value)](text)
     assert back == value
     assert str(back) == str(value)
 
@@ -155,7 +157,7 @@ def test_a_csv_file_gives_back_what_was_written(pairs: list[tuple[str, str]], ne
     """Every text that the csv module can write is read as it was, line breaks and quotation marks included."""
     pairs = [(key.replace("\0", ""), cell) for key, cell in pairs if key.replace("\0", "")]
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator=newline)
+    writer = csv.writer(text, lineterminator=newline, quoting=csv.QUOTE_ALL)
     writer.writerow(("sku", "title"))
     writer.writerows(pairs)
     with tempfile.TemporaryDirectory() as folder:

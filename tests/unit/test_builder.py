@@ -148,7 +148,7 @@ def test_examples_stand_in_the_static_text() -> None:
     assert len(params["messages"]) == 1
 
 
-TRUNCATED = {"reason": Reason.OUTPUT_TRUNCATED, "tries": 1}
+TRUNCATED: dict[str, Any] = {"reason": Reason.OUTPUT_TRUNCATED, "tries": 1}
 
 
 def test_a_retry_step_multiplies_the_cap() -> None:
@@ -238,7 +238,7 @@ def test_a_row_is_not_guessed_where_its_fields_were_not_read() -> None:
 def test_the_stored_spec_renders_the_same_bytes() -> None:
     """A worker that has the stored spec only makes the requests that the code's spec makes."""
     spec = _spec(Tier("claude-haiku-4-5", max_tokens=300), OTHER, policy=SHOWING)
-    stored = RequestBuilder(StoredSpec.load(spec.body()), schema=SCHEMA)
+    stored: RequestBuilder[Answer] = RequestBuilder(StoredSpec.load(spec.body()), schema=SCHEMA)
     code = RequestBuilder(spec, schema=SCHEMA)
     for tier in (0, 1):
         row = _row(tier=tier, reason=Reason.OUTPUT_RULE, tries=1, detail="r")
