@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import cast
 
 from batchkit.clock import Clock
@@ -12,7 +12,7 @@ from batchkit.storage import Store
 __all__ = ["open_store"]
 
 
-def open_store(where: str | Path | Store, *, clock: Clock | None = None) -> Store:
+def open_store(where: str | os.PathLike[str] | Store, *, clock: Clock | None = None) -> Store:
     """Open a store.
 
     Args:
@@ -25,9 +25,9 @@ def open_store(where: str | Path | Store, *, clock: Clock | None = None) -> Stor
         StoreError: the store cannot be opened.
         StoreHeld: the file belongs to another program, or to newer code.
     """
-    if not isinstance(where, (str, Path)):
+    if not isinstance(where, (str, os.PathLike)):
         return where
-    text = str(where)
+    text = os.fspath(where)
     if text.startswith(("postgresql://", "postgres://")):
         return _open_postgres(text)
     if "://" in text:
@@ -36,7 +36,7 @@ def open_store(where: str | Path | Store, *, clock: Clock | None = None) -> Stor
         )
     from batchkit.storage.sqlite import SQLiteStore
 
-    return SQLiteStore(where, clock=clock)
+    return SQLiteStore(text, clock=clock)
 
 
 def _open_postgres(address: str) -> Store:

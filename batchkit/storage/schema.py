@@ -90,25 +90,25 @@ REASONS: Final[tuple[Reason | None, ...]] = (
     Reason.CATALOG_STALE,
 )
 
-# By identity: an enum's own hash is computed in Python, and these are asked several times per row.
-_STATE_CODES: Final[Mapping[int, int]] = MappingProxyType({id(s): n for n, s in enumerate(ROW_STATES)})
-_EVENT_CODES: Final[Mapping[int, int]] = MappingProxyType({id(e): n for n, e in enumerate(ROW_EVENTS)})
-_REASON_CODES: Final[Mapping[int, int]] = MappingProxyType({id(r): n for n, r in enumerate(REASONS)})
+CODES: Final[Mapping[int, int]] = MappingProxyType(
+    {id(member): n for members in (ROW_STATES, ROW_EVENTS, REASONS) for n, member in enumerate(members)}
+)
+"""The numbers by identity of the member: an enum's own hash is computed in Python, and these are asked several times per row."""
 
 
 def state_code(state: RowState) -> int:
     """Give the number that stands for a row state."""
-    return _STATE_CODES[id(state)]
+    return CODES[id(state)]
 
 
 def event_code(event: RowEvent) -> int:
     """Give the number that stands for a row event."""
-    return _EVENT_CODES[id(event)]
+    return CODES[id(event)]
 
 
 def reason_code(reason: Reason | None) -> int:
     """Give the number that stands for a reason; 0 for none."""
-    return _REASON_CODES[id(reason)]
+    return CODES[id(reason)]
 
 
 ALL: Final = -1

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from bisect import bisect_left
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import repeat
 from typing import Any, Final
 
 from batchkit.errors import DuplicateKeys, RowsChanged, StoreError, UsageError
-from batchkit.ids import BatchId, Digest, ResultId, RowId, RowKey, RunId, position_of, row_id, run_of
+from batchkit.ids import MAX_ROWS, BatchId, Digest, ResultId, RowId, RowKey, RunId, row_id, run_of
 from batchkit.model import PAGE, Lease, ResultView, RowView, Run, Seal, SourceRow, Tally, Usage, Where
 from batchkit.reasons import Reason
 from batchkit.states import RowEvent, RowState, RunState, after, check_run
@@ -61,6 +64,11 @@ _FREEZE: Final = """
 """
 _OFFSETS: Final = json.dumps(list(range(PAGE)))
 _KEPT: Final = 4
+_POSITION: Final = MAX_ROWS - 1
+_NO_RESULT: Final = ("", None, None, "", "")
+# What the classes' own constructors do, without their Python frame per row.
+_new_view: Final[Callable[[Iterable[Any]], RowView]] = partial(tuple.__new__, RowView)
+_new_usage: Final[Callable[[Iterable[Any]], Usage]] = partial(tuple.__new__, Usage)
 
 
 class SQLiteRows(SQLiteBase):
@@ -309,17 +317,32 @@ class SQLiteRows(SQLiteBase):
     def _views(
         self, connection: sqlite3.Connection, found: Sequence[tuple[Any, ...]], *, source: bool
     ) -> list[RowView]:
-        by_page: defaultdict[int, list[int]] = defaultdict(list)
-        for n, row in enumerate(found):
-            by_page[row[0] - position_of(row[0]) % PAGE].append(n)
+        asked = [row[0] for row in found]
+        ids = sorted(asked)
+        if ids == asked:
+            return self._views_in_order(connection, ids, found, source=source)
+        order = sorted(range(len(asked)), key=asked.__getitem__)
         views: list[Any] = [None] * len(found)
-        for page, places in by_page.items():
-            packed = self._packed(connection, page)
-            keys, sizes = packed.keys, packed.sizes
-            offsets = [found[n][0] - page for n in places]
-            texts = packed.fields(offsets) if source else [None] * len(offsets)
-            for n, offset, text in zip(places, offsets, texts, strict=True):
-                views[n] = _view(keys[offset], sizes[offset], text, *found[n])
+        made = self._views_in_order(connection, ids, [found[n] for n in order], source=source)
+        for n, view in zip(order, made, strict=True):
+            views[n] = view
+        return views
+
+    def _views_in_order(
+        self,
+        connection: sqlite3.Connection,
+        ids: Sequence[int],
+        found: Sequence[tuple[Any, ...]],
+        *,
+        source: bool,
+    ) -> list[RowView]:
+        views: list[RowView] = []
+        low = 0
+        while low < len(ids):
+            page = ids[low] - (ids[low] & _POSITION) % PAGE
+            high = bisect_left(ids, page + PAGE, low)
+            views.extend(_page_views(self._packed(connection, page), page, found[low:high], source=source))
+            low = high
         return views
 
 
@@ -328,48 +351,43 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _view(
-    key: str,
-    size: int,
-    fields: Mapping[str, str | None] | None,
-    id_: int,
-    state: int,
-    reason: int,
-    tier: int,
-    tries: int,
-    resends: int,
-    batch: int | None,
-    result: int | None,
-    cost: int,
-    answers: int,
-    detail: str = "",
-    answer: bytes | None = None,
-    *usage_and_names: Any,
-) -> RowView:
-    usage, model, by = None, "", ""
-    if usage_and_names:
-        *tokens, model, by = usage_and_names
-        usage = None if tokens[0] is None else Usage(*tokens)
-    return RowView(
-        RowId(id_),
-        RowKey(key),
-        schema.ROW_STATES[state],
-        schema.REASONS[reason],
-        tier,
-        tries,
-        resends,
-        size,
-        None if batch is None else BatchId(batch),
-        None if result is None else ResultId(result),
-        cost,
-        answers,
-        fields,
-        detail,
-        answer,
-        usage,
-        model,
-        by,
+def _page_views(
+    packed: PackedPage, page: int, found: Sequence[tuple[Any, ...]], *, source: bool
+) -> Iterator[RowView]:
+    """Make the views of rows of one page: column by column, because a call per row would double the cost."""
+    ids, states, reasons, tiers, tries, resends, batches, results, costs, answers, *result = zip(
+        *found, strict=True
     )
+    offsets = [id_ - page for id_ in ids]
+    fields = packed.fields(offsets) if source else repeat(None)
+    latest: tuple[Iterable[Any], ...] = tuple(map(repeat, _NO_RESULT))
+    if result:
+        details, texts, *usage, models, people = result
+        latest = (details, texts, map(_usage, zip(*usage, strict=True)), models, people)
+    return map(
+        _new_view,
+        zip(
+            ids,
+            map(packed.keys.__getitem__, offsets),
+            map(schema.ROW_STATES.__getitem__, states),
+            map(schema.REASONS.__getitem__, reasons),
+            tiers,
+            tries,
+            resends,
+            map(packed.sizes.__getitem__, offsets),
+            batches,
+            results,
+            costs,
+            answers,
+            fields,
+            *latest,
+            strict=False,  # what is the same for all is given without end
+        ),
+    )
+
+
+def _usage(tokens: tuple[Any, ...]) -> Usage | None:
+    return None if tokens[0] is None else _new_usage(tokens)
 
 
 def _result(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, Final
 
 from batchkit.errors import IllegalTransition, StoreError
@@ -94,28 +95,28 @@ class SQLiteSettle(SQLiteBase):
         page: Iterable[Settled],
         by: str,
     ) -> Iterator[tuple[Any, ...]]:
-        person = self._name(connection, by)
-        model = text = None
-        event_code, reason_code = schema.event_code, schema.reason_code
+        person, codes = self._name(connection, by), schema.CODES
+        models: dict[str, int] = {}
         for number, item in enumerate(page, low):
-            if item.model != text or model is None:  # the same for many lines on end
-                text, model = item.model, self._name(connection, item.model)
+            row, event, reason, tier, tries, resends, verdict, detail, answer, usage, cost, model = item
+            if model not in models:
+                models[model] = self._name(connection, model)
             yield (
                 number,
-                item.row,
+                row,
                 source,
-                event_code(item.event),
-                reason_code(item.reason),
-                item.tier,
-                item.tries,
-                item.resends,
-                reason_code(item.verdict),
-                item.cost,
-                *(_NO_USAGE if item.usage is None else item.usage),
-                model,
+                codes[id(event)],
+                codes[id(reason)],
+                tier,
+                tries,
+                resends,
+                codes[id(verdict)],
+                cost,
+                *(usage or _NO_USAGE),
+                models[model],
                 person,
-                clean(item.detail),
-                item.answer,
+                clean(detail) if detail else "",
+                answer,
             )
 
     def _withdraw(self, connection: sqlite3.Connection, low: int, high: int) -> tuple[list[RowId], int]:
@@ -149,7 +150,7 @@ def _check_events(page: Iterable[Settled], legal: frozenset[RowEvent]) -> None:
 def _first_of_each(page: Sequence[Settled]) -> tuple[list[Settled], list[RowId]]:
     """Give the items in order of row, of each row the first, and the rows of those left out."""
     # In order, because the update then walks the narrow table instead of jumping about in it.
-    ascending = sorted(page, key=_row)
+    ascending = sorted(page, key=itemgetter(0))
     again = [b.row for a, b in pairwise(ascending) if a.row == b.row]
     if again:
         kept: dict[RowId, Settled] = {}
@@ -157,7 +158,3 @@ def _first_of_each(page: Sequence[Settled]) -> tuple[list[Settled], list[RowId]]
             kept.setdefault(item.row, item)
         ascending = list(kept.values())
     return ascending, again
-
-
-def _row(item: Settled) -> RowId:
-    return item.row
