@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import attrs
 
+from batchkit.testing.admission import check_json, check_length, check_request, forward, read_params
 from batchkit.testing.answers import Model
 from batchkit.testing.batch import Batch, row_seed
 from batchkit.testing.bill import Bill
@@ -22,13 +23,10 @@ from batchkit.testing.message import count_input_tokens, message
 from batchkit.testing.models import MODELS
 from batchkit.testing.paging import page
 from batchkit.testing.settings import Settings
-from batchkit.testing.validate import refusal
 from batchkit.testing.world import World, opaque_id
 
 __all__ = ["Handler", "SimulatedAPI"]
 
-_CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_MESSAGE_BYTES = 32_000_000
 _EDGE_413 = (
     b"<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n<body>\r\n"
     b"<center><h1>413 Request Entity Too Large</h1></center>\r\n<hr><center>edge</center>\r\n</body>\r\n</html>\r\n"
@@ -96,7 +94,7 @@ class SimulatedAPI:
             ValueError: ``seconds`` is negative or not a finite number.
         """
         with self._lock:
-            self._world.advance(_forward(seconds))
+            self._world.advance(forward(seconds))
             return self._world.now
 
     def bill(self) -> Bill:
@@ -189,8 +187,8 @@ class SimulatedAPI:
     # -- batches
 
     def _create(self, call: _Call) -> Response:
-        _check_json(call.request)
-        _check_length(call.request, self.settings.max_bytes)
+        check_json(call.request)
+        check_length(call.request, self.settings.max_bytes)
         requests, size = self._read(call)
         with self._lock:
             batch = self._world.create(call.workspace, call.version, requests, size)
@@ -202,7 +200,7 @@ class SimulatedAPI:
         lines = LinesWriter()
         size = 0
         for text, value in read_requests(call.request.body, self.settings.max_bytes):
-            custom_id = _check_request(size, value)
+            custom_id = check_request(size, value)
             if custom_id in seen:
                 raise APIError(
                     "invalid_request_error",
@@ -271,12 +269,7 @@ class SimulatedAPI:
     # -- messages and models
 
     def _message(self, call: _Call) -> Response:
-        text, params = _read_object(call.request)
-        wrong = refusal(params, call.version, batch=False)
-        if wrong is not None:
-            raise APIError(
-                "not_found_error" if wrong.startswith("model: ") else "invalid_request_error", wrong
-            )
+        text, params = read_params(call.request, call.version)
         if params.get("stream"):
             raise APIError("invalid_request_error", "stream: the simulator answers in one piece only")
         with self._lock:
@@ -294,12 +287,7 @@ class SimulatedAPI:
         return _json(value)
 
     def _count_tokens(self, call: _Call) -> Response:
-        _, params = _read_object(call.request)
-        wrong = refusal({"max_tokens": 1, **params}, call.version, batch=False)
-        if wrong is not None:
-            raise APIError(
-                "not_found_error" if wrong.startswith("model: ") else "invalid_request_error", wrong
-            )
+        _, params = read_params(call.request, call.version, max_tokens=1)
         return _json({"input_tokens": count_input_tokens(params)})
 
     def _models(self, call: _Call) -> Response:
@@ -326,7 +314,7 @@ class SimulatedAPI:
                 return _json(bill.to_dict())
             case "POST", "/_sim/advance":
                 try:
-                    seconds = _forward(decode(read_all(request.body).decode())["seconds"])
+                    seconds = forward(decode(read_all(request.body).decode())["seconds"])
                 except (APIError, KeyError, TypeError, ValueError) as error:
                     return _json({"error": f'expected {{"seconds": n}}: {error!r}'}, status=400)
                 return _json({"now": self.advance(seconds)})
@@ -351,54 +339,6 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Endpoint], ...] = tuple(
         ("GET", r"/v1/models/([^/]+)", SimulatedAPI._model),
     )
 )
-
-
-def _check_request(number: int, value: Any) -> str:
-    if not isinstance(value, dict):
-        raise APIError("invalid_request_error", f"requests.{number}: Input should be a valid dictionary")
-    custom_id = value.get("custom_id")
-    if not isinstance(custom_id, str) or _CUSTOM_ID.fullmatch(custom_id) is None:
-        raise APIError(
-            "invalid_request_error",
-            f"requests.{number}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'",
-        )
-    if "params" not in value:
-        raise APIError("invalid_request_error", f"requests.{number}.params: Field required")
-    if len(value) > 2:
-        extra = next(name for name in value if name not in {"custom_id", "params"})
-        raise APIError("invalid_request_error", f"requests.{number}.{extra}: Extra inputs are not permitted")
-    return custom_id
-
-
-def _forward(seconds: float) -> float:
-    if not 0 <= float(seconds) < float("inf"):
-        raise ValueError(f"virtual time moves forward only, not by {seconds!r}")
-    return float(seconds)
-
-
-def _check_json(request: Request) -> None:
-    if not request.headers.get("content-type", "").startswith("application/json"):
-        raise APIError("invalid_request_error", "content-type: the body should be sent as application/json")
-
-
-def _check_length(request: Request, limit: int) -> None:
-    """The edge refuses by the declared length, before it reads."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLarge
-
-
-def _read_object(request: Request) -> tuple[str, dict[str, Any]]:
-    _check_json(request)
-    _check_length(request, _MESSAGE_BYTES)
-    try:
-        text = read_all(request.body).decode()
-    except UnicodeDecodeError as error:
-        raise APIError("invalid_request_error", f"The request body is not valid JSON: {error}") from None
-    value = decode(text)
-    if not isinstance(value, dict):
-        raise APIError("invalid_request_error", "Input should be a valid dictionary")
-    return text, value
 
 
 def _json(value: Mapping[str, Any], *, status: int = 200) -> Response:
