@@ -19,7 +19,9 @@ from batchkit.storage.sqlite import SQLiteStore
 
 CHUNK = 5_000
 BATCH = 40_000
-ANSWER = json.dumps({"category": "Kitchen", "features": ["steel", "1.7 l", "cordless"], "summary": "x" * 100}).encode()
+ANSWER = json.dumps(
+    {"category": "Kitchen", "features": ["steel", "1.7 l", "cordless"], "summary": "x" * 100}
+).encode()
 
 
 def source(rows: int) -> Iterator[list[SourceRow]]:
@@ -29,7 +31,9 @@ def source(rows: int) -> Iterator[list[SourceRow]]:
             SourceRow(
                 n,
                 RowKey(key := f"SKU-{n:08d}"),
-                json.dumps([n, key, {"brand": "Acme", "text": f"Kettle {n} " + "of steel " * 20, "color": None}]).encode(),
+                json.dumps(
+                    [n, key, {"brand": "Acme", "text": f"Kettle {n} " + "of steel " * 20, "color": None}]
+                ).encode(),
                 220,
             )
             for n in range(first, min(rows, first + PAGE))
@@ -78,7 +82,9 @@ def run_all(rows: int, path: Path) -> None:
         cpu = time.process_time()
         made -= 0.0
         frozen.append(cpu - pause)
-    print(f"{'freeze':34} {sum(frozen):7.3f} CPU s {'':16} {sum(frozen) * 100_000 / rows:7.3f} CPU s per 100,000")
+    print(
+        f"{'freeze':34} {sum(frozen):7.3f} CPU s {'':16} {sum(frozen) * 100_000 / rows:7.3f} CPU s per 100,000"
+    )
     watch("seal", lambda: store.freeze(lease, [], seal=Seal(count=rows)))
     watch("tally", lambda: store.tally(run.id))
 
@@ -108,9 +114,33 @@ def run_all(rows: int, path: Path) -> None:
         draw.shuffle(members)
         for first in range(0, len(members), CHUNK):
             page = [
-                Settled(row, RowEvent.ACCEPTED, None, 0, 1, 0, answer=ANSWER, usage=Usage(900, 80), cost=650_000, model="m")
+                Settled(
+                    row,
+                    RowEvent.ACCEPTED,
+                    None,
+                    0,
+                    1,
+                    0,
+                    answer=ANSWER,
+                    usage=Usage(900, 80),
+                    cost=650_000,
+                    model="m",
+                )
                 if row % 60
-                else Settled(row, RowEvent.RETRIED, Reason.OUTPUT_SCHEMA, 0, 1, 0, Reason.OUTPUT_SCHEMA, "[]", b"x", Usage(900, 80), 650_000, "m")
+                else Settled(
+                    row,
+                    RowEvent.RETRIED,
+                    Reason.OUTPUT_SCHEMA,
+                    0,
+                    1,
+                    0,
+                    Reason.OUTPUT_SCHEMA,
+                    "[]",
+                    b"x",
+                    Usage(900, 80),
+                    650_000,
+                    "m",
+                )
                 for row in members[first : first + CHUNK]
             ]
             start = time.process_time()
@@ -123,7 +153,9 @@ def run_all(rows: int, path: Path) -> None:
     watch("tally", lambda: store.tally(run.id))
     pending = Where(states=frozenset({RowState.PENDING}))
     watch("tail, ids and keys", lambda: store.page(run.id, pending, limit=rows))
-    watch("tail, with source", lambda: store.page(run.id, Where(states=pending.states, source=True), limit=rows))
+    watch(
+        "tail, with source", lambda: store.page(run.id, Where(states=pending.states, source=True), limit=rows)
+    )
     watch("locate 200 keys", lambda: store.locate(run.id, [RowKey(f"SKU-{n * 7:08d}") for n in range(200)]))
 
     def read_all(*, answers: bool) -> None:
