@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from hashlib import sha256
@@ -57,6 +57,14 @@ def _check_prefix(instance: object, attribute: attrs.Attribute[str], prefix: str
 def _check_key(instance: object, attribute: attrs.Attribute[str], key: str) -> None:
     if type(key) is not str or not key:
         raise UsageError(f"key is the name of the field that identifies a record, not {key!r}")
+
+
+def _kind(kind: type[Any]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kind):
+            raise UsageError(f"a spec's {attribute.name} is a {kind.__name__}, not {type(value).__name__}")
+
+    return check
 
 
 class Rendering:
@@ -189,13 +197,11 @@ class Spec(Rendering, Generic[T]):
         ContractError: an example's output breaks the contract; it is named.
     """
 
-    contract: Contract[T] = attrs.field(validator=attrs.validators.instance_of(Contract))
-    prompt: Prompt = attrs.field(validator=attrs.validators.instance_of(Prompt))
+    contract: Contract[T] = attrs.field(validator=_kind(Contract))
+    prompt: Prompt = attrs.field(validator=_kind(Prompt))
     key: str = attrs.field(kw_only=True, validator=_check_key)
     tiers: tuple[Tier, ...] = attrs.field(kw_only=True, converter=_tiers)
-    policy: Policy = attrs.field(
-        factory=Policy.default, kw_only=True, validator=attrs.validators.instance_of(Policy)
-    )
+    policy: Policy = attrs.field(factory=Policy.default, kw_only=True, validator=_kind(Policy))
     prefix: str = attrs.field(default="", kw_only=True, validator=_check_prefix)
     metadata: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_names)
 

@@ -144,7 +144,8 @@ class Validator(Generic[T]):
         model = message.get("model")
         model = model if isinstance(model, str) else ""
         text, odd = _text(message.get("content"))
-        stop = message.get("stop_reason")
+        found = message.get("stop_reason")
+        stop = found if isinstance(found, str) else ""
         if stop in _WHOLE and not odd:
             verdict = self.contract.check(text, row, usage=usage, model=model)
             if usage is not None:
@@ -156,7 +157,7 @@ class Validator(Generic[T]):
             return Verdict(Reason.OUTPUT_REFUSED, _refusal(message), None, raw, usage, model)
         if stop in _CUT:
             return Verdict(Reason.OUTPUT_TRUNCATED, stop, None, raw, usage, model)
-        detail = f"stop reason {_plain(stop)}" if stop not in _WHOLE else odd
+        detail = f"stop reason {_plain(found)}" if stop not in _WHOLE else odd
         return Verdict(Reason.OUTPUT_UNEXPECTED, detail, None, raw, usage, model)
 
 
@@ -169,15 +170,16 @@ def reason_of_error(error: Any) -> tuple[Reason, str]:
     inner = error.get("error") if isinstance(error, dict) and isinstance(error.get("error"), dict) else error
     if not isinstance(inner, dict):
         return Reason.API_UNKNOWN, "an error that is no object"
-    name, message = inner.get("type"), inner.get("message")
+    found, message = inner.get("type"), inner.get("message")
+    name = found if isinstance(found, str) else ""
     said = _clean(message) if isinstance(message, str) else ""
     details = inner.get("details")
     code = details.get("error_code") if isinstance(details, dict) else None
     if name in _MONEY_TYPES and _MONEY.search(f"{said} {code if isinstance(code, str) else ''}"):
         return Reason.API_CREDIT, said
-    reason = _ERRORS.get(name) if isinstance(name, str) else None
+    reason = _ERRORS.get(name)
     if reason is None:
-        return Reason.API_UNKNOWN, f"{_plain(name)}: {said}"
+        return Reason.API_UNKNOWN, f"{_plain(found)}: {said}"
     return reason, said
 
 
@@ -212,7 +214,7 @@ def _text(content: Any) -> tuple[str, str]:
         kind = block.get("type") if isinstance(block, dict) else None
         if kind == "text" and isinstance(block.get("text"), str):
             texts.append(block["text"])
-        elif kind not in _SILENT:
+        elif not isinstance(kind, str) or kind not in _SILENT:
             odd = odd or f"content block {_plain(kind)}"
     return "".join(texts), odd
 
