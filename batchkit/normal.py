@@ -64,7 +64,8 @@ def text(value: object) -> str | None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise Unencodable(f"text with a lone surrogate at character {error.start}") from None
+        bad = ord(value[error.start])
+        raise Unencodable(f"text with a lone surrogate (U+{bad:04X}) at character {error.start}") from None
     return value
 
 

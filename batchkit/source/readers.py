@@ -1,6 +1,7 @@
 """Files in: CSV and JSON Lines, plain or gzipped, by the standard library.
 
-Bytes that are no UTF-8 become lone surrogates, so that damage reaches one record and not the file.
+Bytes that are no UTF-8 become lone surrogates (U+DC80 to U+DCFF; NUL in CSV: U+DC00), so that damage
+reaches one field and not the file.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from batchkit.source import columns
 
 _CELL_LIMIT = 2**31 - 1
 """Characters in one CSV cell: the most that every platform's csv module can be told."""
+
+_NUL = "\udc00"
 
 
 class Damaged(dict[str, object]):
@@ -56,25 +59,6 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-class _Lines:
-    """The lines of a text file for the csv reader; one that holds NUL is refused without ending the iteration.
-
-    csv of Python 3.10 refuses NUL and later ones take it: here a record means the same on all of them.
-    """
-
-    def __init__(self, file: io.TextIOBase) -> None:
-        self._next = file.__next__
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._next()
-        if "\0" in line:
-            raise csv.Error("line contains NUL")
-        return line
-
-
 def csv_fields(path: Path) -> tuple[str, ...]:
     """Read the names in a CSV file's header."""
     with _csv_reader(path) as reader:
@@ -90,17 +74,20 @@ def _csv_reader(path: Path) -> Iterator[Any]:
         opened(path) as file,
         io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
     ):
-        yield csv.reader(_Lines(text), strict=True)
+        # csv of Python 3.10 refuses NUL and later ones take it: here it is a byte that is no text on all of them.
+        yield csv.reader((line.replace("\0", _NUL) for line in text), strict=True)
 
 
 def _header(reader: Any, path: Path) -> tuple[str, ...]:
     try:
         for cells in reader:
+            if any(_NUL in cell for cell in cells):
+                raise csv.Error("it holds NUL")
             if cells:
                 return columns.unique(cells, where=f"{path.name}: the header")
     except csv.Error as error:
         raise UsageError(
-            f"{path.name}: the header cannot be read ({error}). "
+            f"{path.name}: the header cannot be read: {error}. "
             "If the file was saved as UTF-16 or as a spreadsheet, save it as CSV in UTF-8."
         ) from error
     raise UsageError(f"{path.name} is empty: a CSV file without records still has a header line")

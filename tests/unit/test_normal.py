@@ -137,7 +137,7 @@ def _bomb() -> list[object]:
         (float("-inf"), "infinity"),
         (Decimal("Infinity"), "infinity"),
         ([float("inf")], "infinity"),
-        ("ab\udc80", "lone surrogate at character 2"),
+        ("ab\udc80", r"lone surrogate \(U\+DC80\) at character 2"),
         (["\ud800"], "lone surrogate"),
         pytest.param(_cycle(), "holds itself", id="cycle"),
         pytest.param(_deep(100_000), "nested deeper than 100 levels", id="deep"),

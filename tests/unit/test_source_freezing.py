@@ -161,7 +161,7 @@ def test_lone_surrogates_are_kept_spelled_out() -> None:
     row = _one(title="a\ud800b")
     assert (row.reason, row.detail) == (
         Reason.INPUT_UNENCODABLE,
-        "field 'title' holds text with a lone surrogate at character 1",
+        "field 'title' holds text with a lone surrogate (U+D800) at character 1",
     )
     assert json.loads(row.line)[2]["title"] == "a\\ud800b"
 
