@@ -59,8 +59,8 @@ def _cursor(where: Any) -> Iterator[Any]:
 
 def _of_connection(connection: Any) -> Any:
     if type(connection).__module__.partition(".")[0] in ("psycopg", "psycopg2"):
-        # A cursor without a name holds the whole result in memory.
-        return connection.cursor(name="batchkit_source")
+        # A cursor without a name holds the whole result in memory; one outside a transaction must be held.
+        return connection.cursor(name="batchkit_source", withhold=bool(connection.autocommit))
     return connection.cursor()
 
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -414,6 +415,69 @@ def test_a_query_on_an_unknown_kind_of_database_names_the_way(shop: Path) -> Non
         _dicts(source.query("mysql://user:secret@host/shop", SQL))
     assert "secret" not in str(caught.value)
     assert "secret" not in repr(source.query("mysql://user:secret@host/shop", SQL))
+
+
+class PostgresCursor:
+    """What this library uses of a psycopg cursor."""
+
+    description = (("sku",), ("title",))
+
+    def __init__(self) -> None:
+        self.executed: list[tuple[Any, ...]] = []
+        self.left = [("1", "a"), ("2", "b")]
+        self.closed = False
+
+    def execute(self, *call: Any) -> None:
+        self.executed.append(call)
+
+    def fetchmany(self, size: int) -> list[tuple[str, str]]:
+        page, self.left = self.left[:size], self.left[size:]
+        return page
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class PostgresConnection:
+    """What this library uses of a psycopg connection."""
+
+    __module__ = "psycopg"
+
+    def __init__(self, *, autocommit: bool = False) -> None:
+        self.autocommit = autocommit
+        self.asked: dict[str, Any] = {}
+        self.made = PostgresCursor()
+
+    def cursor(self, **options: Any) -> PostgresCursor:
+        self.asked = options
+        return self.made
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_postgres_is_read_through_a_named_cursor(autocommit: bool) -> None:
+    """Only a named cursor leaves the result at the server; outside a transaction it must be held as well."""
+    connection = PostgresConnection(autocommit=autocommit)
+    assert _dicts(source.query(connection, "select 'a%'")) == ROWS
+    assert connection.asked == {"name": "batchkit_source", "withhold": autocommit}
+    # Without parameters none are passed, so that a driver leaves per cent signs alone.
+    assert connection.made.executed == [("select 'a%'",)]
+    assert connection.made.closed
+
+
+def test_what_an_extra_would_read_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package is not installed, the error is the command that installs it."""
+    for name in ("psycopg", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match=r'pip install "message-batchkit\[postgres\]"'):
+        _dicts(source.query("postgresql:///shop", SQL))
+    path = _write(tmp_path / "rows.parquet", b"PAR1")
+    taken = source.rows(path)
+    assert (taken.kind, taken.path) == ("parquet", path)
+    with pytest.raises(UsageError, match=r'pip install "message-batchkit\[dataframe\]"'):
+        _dicts(taken)
+    stream = type("Relation", (), {"__arrow_c_stream__": lambda self, requested_schema=None: None})()
+    with pytest.raises(UsageError, match=r"message-batchkit\[dataframe\]"):
+        _dicts(source.rows(stream))
 
 
 def test_a_dict_reader_is_a_generator_like_any_other() -> None:
