@@ -87,7 +87,7 @@ class LineSplitter:
         return self._cut(line)
 
     def _cut(self, line: bytes) -> bytes:
-        return line if len(line) <= self._cap else CutLine(line[:KEPT])
+        return line if len(line) <= self._cap else CutLine(line[: min(KEPT, self._cap)])
 
 
 def _strip(line: bytes) -> bytes:

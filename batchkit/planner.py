@@ -102,20 +102,18 @@ def plan(sizes: Iterable[Sized], pending: int, limits: Limits, taken: AbstractSe
     chosen: list[Sized] = []
     too_large: list[RowId] = []
     size = frame
-    full = target < pending
     for item in sizes:
         if item.size + frame > limits.max_bytes:
             too_large.append(item.row)
             continue
         grown = size + item.size + (1 if chosen else 0)
         if chosen and grown > most:
-            full = True
             break
         chosen.append(item)
         size = grown
         if len(chosen) >= target or grown >= most:
             break
-    if full:
+    if len(chosen) + len(too_large) < pending:
         size -= _drop_until_free(chosen, taken)
     return Plan(
         rows=tuple(item.row for item in chosen),
