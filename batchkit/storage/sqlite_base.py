@@ -78,6 +78,11 @@ def check_rows(run: Run, lowest: RowId, highest: RowId) -> None:
             raise StoreError(f"row {row} is {where}, not of run {run.id}; nothing was changed")
 
 
+def clean(text: str) -> str:
+    """Give text that UTF-8 can hold: halves of surrogate pairs become escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def dump(value: object) -> str:
     """Encode a value as JSON text, keys sorted."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

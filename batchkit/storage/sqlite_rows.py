@@ -11,24 +11,17 @@ from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
-from batchkit.errors import DuplicateKeys, RowsChanged, StoreError, UsageError
+from batchkit.errors import StoreError
 from batchkit.ids import MAX_ROWS, BatchId, Digest, ResultId, RowId, RowKey, RunId, row_id, run_of
-from batchkit.model import PAGE, Lease, ResultView, RowView, Run, Seal, SourceRow, Tally, Usage, Where
+from batchkit.model import PAGE, ResultView, RowView, Tally, Usage, Where
 from batchkit.reasons import Reason
-from batchkit.states import RowEvent, RowState, RunState, after, check_run
+from batchkit.states import RowState
 from batchkit.storage import schema
 from batchkit.storage.pages import (
     PackedPage,
-    encode_keys,
-    join_lines,
-    locate,
-    pack,
-    page_digest,
     parse,
-    run_digest,
 )
-from batchkit.storage.seal import repeats
-from batchkit.storage.sqlite_base import SQLiteBase, as_run, bounds
+from batchkit.storage.sqlite_base import SQLiteBase
 
 _STATE = "SELECT s.id, s.state, s.reason, s.tier, s.tries, s.resends, s.batch, s.result, s.cost, s.answers"
 _RESULT = """,
@@ -59,10 +52,6 @@ _RESULTS: Final = """
     FROM result r JOIN name m ON m.id = r.model JOIN name b ON b.id = r.by
     WHERE r.id > ? AND r.row >= ? AND r.row < ? ORDER BY r.id LIMIT ?
 """
-_FREEZE: Final = """
-    INSERT INTO row_state SELECT ?1 + value, ?2, 0, 0, 0, 0, NULL, NULL, 0, 0 FROM json_each(?3) WHERE value < ?4
-"""
-_OFFSETS: Final = json.dumps(list(range(PAGE)))
 _KEPT: Final = 4
 _POSITION: Final = MAX_ROWS - 1
 _NO_RESULT: Final = ("", None, None, "", "")
@@ -72,28 +61,9 @@ _new_usage: Final[Callable[[Iterable[Any]], Usage]] = partial(tuple.__new__, Usa
 
 
 class SQLiteRows(SQLiteBase):
-    """`batchkit.storage.RowStore` on SQLite."""
+    """The readers of `batchkit.storage.RowStore` on SQLite."""
 
     _pages: OrderedDict[int, PackedPage]
-
-    def freeze(self, lease: Lease, page: Sequence[SourceRow], *, seal: Seal | None = None) -> int:
-        """Append a page of source records; with a seal, check the keys and open the run."""
-        refused: DuplicateKeys | None = None
-        with self._db.write() as connection:
-            run = self._fence(connection, lease)
-            if page:
-                run = self._add(connection, run, page)
-            if seal is not None:
-                self._check_end(run, page, seal)
-                if run.state is RunState.FREEZING:
-                    try:
-                        self._seal(connection, run, seal)
-                    except DuplicateKeys as error:  # the drop must be committed, so the raise waits
-                        self._drop(connection, run)
-                        refused = error
-        if refused is not None:
-            raise refused
-        return run.rows
 
     def tally(self, run: RunId) -> Tally:
         """Count the rows of a run by (state, reason, tier)."""
@@ -170,107 +140,6 @@ class SQLiteRows(SQLiteBase):
             ).fetchall()
         return [_result(*row) for row in found]
 
-    def _add(self, connection: sqlite3.Connection, run: Run, page: Sequence[SourceRow]) -> Run:
-        positions, keys, lines, sizes, events, *_ = zip(*page, strict=True)
-        first, count = positions[0], len(page)
-        if first % PAGE or count > PAGE or positions != tuple(range(first, first + count)):
-            raise UsageError(
-                f"a page holds up to {PAGE} records in order from a multiple of {PAGE}; this one starts at {first}"
-            )
-        joined = join_lines(lines)
-        digest = page_digest(joined)
-        if first < run.rows:
-            self._compare(connection, run, first, lines, digest)
-            return run
-        if run.state is not RunState.FREEZING:
-            raise RowsChanged(
-                f"the source gives more than the {run.rows} records that run {run.name!r} was sealed with; "
-                "nothing was changed. Start another run for the new records."
-            )
-        if first > run.rows:
-            raise UsageError(f"the run holds {run.rows} records; the next page starts there, not at {first}")
-        base = row_id(run.id, first)
-        connection.execute(
-            "INSERT INTO source_page (id, count, digest, sizes, keys, lines) VALUES (?, ?, ?, ?, ?, ?)",
-            (base, count, digest, pack(sizes), encode_keys(keys), joined),
-        )
-        connection.execute(_FREEZE, (base, schema.state_code(RowState.PENDING), _OFFSETS, count))
-        if any(event is not RowEvent.FROZEN for event in events):
-            self._mark(connection, run, [row for row in page if row.event is not RowEvent.FROZEN])
-        return as_run(
-            connection.execute(
-                "UPDATE run SET rows = ? WHERE id = ? RETURNING *", (first + count, run.id)
-            ).fetchall()[0]
-        )
-
-    def _mark(self, connection: sqlite3.Connection, run: Run, page: Iterable[SourceRow]) -> None:
-        """Bring the records that did not simply become PENDING to where their events lead."""
-        for row in page:
-            to, id_ = after(None, row.event), row_id(run.id, row.position)
-            connection.execute(
-                "UPDATE row_state SET state = ?, reason = ?, result = ? WHERE id = ?",
-                (schema.state_code(to), schema.reason_code(row.reason), row.result, id_),
-            )
-            if row.detail:
-                connection.execute(
-                    "INSERT INTO refusal (row, detail) VALUES (?, ?)", (id_, clean(row.detail))
-                )
-
-    def _compare(
-        self, connection: sqlite3.Connection, run: Run, first: int, lines: Sequence[bytes], digest: Digest
-    ) -> None:
-        held, text = connection.execute(
-            "SELECT digest, lines FROM source_page WHERE id = ?", (row_id(run.id, first),)
-        ).fetchone()
-        if held == digest:
-            return
-        frozen = bytes(text).split(b"\n")
-        differs = next(
-            (n for n, (a, b) in enumerate(zip(frozen, lines, strict=False)) if a != b),
-            min(len(frozen), len(lines)),
-        )
-        raise RowsChanged(
-            f"the source gives other records than run {run.name!r} froze, from record {first + differs} on "
-            "(counted from 0); nothing was changed. Give the same source, or start another run."
-        )
-
-    def _check_end(self, run: Run, page: Sequence[SourceRow], seal: Seal) -> None:
-        given = page[-1].position + 1 if page else seal.count
-        if seal.count is not None:
-            given = seal.count
-        if given is not None and given != run.rows:
-            raise RowsChanged(
-                f"the source ends after {given} records, run {run.name!r} froze {run.rows}; nothing was changed. "
-                "Give the same source, or start another run."
-            )
-
-    def _seal(self, connection: sqlite3.Connection, run: Run, seal: Seal) -> None:
-        check_run(run.state, RunState.OPEN)
-
-        def line(position: int) -> bytes:
-            place = locate(row_id(run.id, position))
-            return self._packed(connection, place.page).lines()[place.offset]
-
-        marked = repeats(lambda: self._keys(connection, run.id), line, seal.on_duplicate)
-        repeat = schema.reason_code(Reason.INPUT_DUPLICATE_KEY)
-        quarantined = schema.state_code(RowState.QUARANTINED)
-        connection.executemany(
-            # A record refused before keeps its reason.
-            "UPDATE row_state SET state = ?, reason = ?, result = NULL WHERE id = ? AND state <> ?",
-            ((quarantined, repeat, row_id(run.id, position), quarantined) for position in marked),
-        )
-        digest = run_digest(digest for (digest,) in self._page_column(connection, run.id, "digest"))
-        connection.execute(
-            "UPDATE run SET state = ?, digest = ? WHERE id = ?", (RunState.OPEN.value, digest, run.id)
-        )
-
-    def _drop(self, connection: sqlite3.Connection, run: Run) -> None:
-        span = bounds(run)
-        connection.execute("DELETE FROM row_state WHERE id >= ? AND id < ?", span)
-        connection.execute("DELETE FROM source_page WHERE id >= ? AND id < ?", span)
-        connection.execute("DELETE FROM refusal WHERE row >= ? AND row < ?", span)
-        connection.execute("UPDATE run SET rows = 0 WHERE id = ?", (run.id,))
-
     def _page_column(self, connection: sqlite3.Connection, run: RunId, column: str) -> Iterator[tuple[Any]]:
         statement = {
             "digest": "SELECT digest FROM source_page WHERE id >= ? AND id < ? ORDER BY id",
@@ -344,11 +213,6 @@ class SQLiteRows(SQLiteBase):
             views.extend(_page_views(self._packed(connection, page), page, found[low:high], source=source))
             low = high
         return views
-
-
-def clean(text: str) -> str:
-    """Give text that UTF-8 can hold: halves of surrogate pairs become escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _page_views(

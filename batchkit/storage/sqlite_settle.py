@@ -13,8 +13,7 @@ from batchkit.ids import BatchId, RowId
 from batchkit.model import Applied, Lease, Settled
 from batchkit.states import ROW_TRANSITIONS, RowEvent, RowState
 from batchkit.storage import schema
-from batchkit.storage.sqlite_base import SQLiteBase, check_rows
-from batchkit.storage.sqlite_rows import clean
+from batchkit.storage.sqlite_base import SQLiteBase, check_rows, clean
 
 _BY_BATCH: Final = frozenset(
     event for event, (origin, _) in ROW_TRANSITIONS.items() if origin is RowState.SUBMITTED

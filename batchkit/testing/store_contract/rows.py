@@ -6,7 +6,7 @@ import pytest
 
 from batchkit.errors import StoreError
 from batchkit.ids import ResultId, RowId, RowKey, row_id
-from batchkit.model import PAGE, Seal, Settled, Where
+from batchkit.model import PAGE, ResultView, Seal, Settled, Where
 from batchkit.reasons import Reason
 from batchkit.states import Outcome, RowEvent, RowState
 from batchkit.storage import Store
@@ -209,7 +209,7 @@ class RowContract(StoreCase):
         everything = store.results(opened.run.id)
         assert [r.id for r in everything] == sorted(r.id for r in everything)
         assert len(everything) == 7
-        paged = []
+        paged: list[ResultView] = []
         after: ResultId | None = None
         while page := store.results(opened.run.id, after=after, limit=2):
             paged += page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -159,7 +160,7 @@ class RunContract(StoreCase):
         assert newer is not None
         before = (the_run(opened), store.tally(opened.run.id), store.members(batch.id))
         stale = opened.lease
-        writes = [
+        writes: list[Callable[[], object]] = [
             lambda: store.freeze(stale, [], seal=Seal()),
             lambda: store.move_run(stale, expect=RunState.OPEN, to=RunState.PAUSED),
             lambda: store.intend(stale, an_intent("bbbbbbbb"), opened.ids([1])),
