@@ -27,7 +27,7 @@ __all__ = [
     "worst_case",
 ]
 
-OVERHEAD: Final = 1_000
+OVERHEAD: Final = 200
 """Tokens that the provider may add to a prompt for its own framing and for structured output."""
 
 _CHARACTERS: Final = 4
@@ -54,17 +54,20 @@ def cost(usage: Usage, price: Price, *, batch: bool = True) -> int:
     return -(-pico // PICO)
 
 
-def worst_case(input_bytes: int, max_tokens: int, price: Price, *, batch: bool = True) -> int:
+def worst_case(
+    input_bytes: int, max_tokens: int, price: Price, *, batch: bool = True, cached: bool = True
+) -> int:
     """Give the most that one request can cost, in nano-dollars.
 
     A token is one byte of UTF-8 at least, so bytes bound tokens; every token is taken at the dearest kind of input
-    and at the dearest prompt size within reach.
+    and at the dearest prompt size within reach. That is several times what is billed in the end.
 
     Args:
         input_bytes: Bytes of the request's text.
         max_tokens: Its cap.
         price: Of its model.
         batch: Whether it goes in a batch.
+        cached: Whether it has a cache breakpoint, so that its tokens may be billed as cache writes.
     """
     tokens = input_bytes + OVERHEAD
     most = 0
@@ -72,7 +75,9 @@ def worst_case(input_bytes: int, max_tokens: int, price: Price, *, batch: bool =
         if step.above and step.above >= tokens:
             continue
         rates = step.batch if batch else step.standard
-        dearest = max(rates.input, rates.cache_write_5m, rates.cache_write_1h, rates.cache_read)
+        dearest = rates.input
+        if cached:
+            dearest = max(dearest, rates.cache_write_5m, rates.cache_write_1h, rates.cache_read)
         most = max(most, tokens * dearest + max_tokens * rates.output)
     return -(-most // PICO)
 

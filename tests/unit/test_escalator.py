@@ -72,7 +72,7 @@ def test_the_default_ladders_step_by_step(
     reason: str | None, tier: int, tries: int, resends: int, expected: tuple[Any, ...]
 ) -> None:
     """Each verdict moves a row as the ladder of its reason says, and counts what it should."""
-    code = Reason(reason) if reason else None
+    code = {r.value: r for r in Reason}[reason] if reason else None
     found = make().decide(code, tier=tier, tries=tries, resends=resends)
     assert (found.event, found.tier, found.tries, found.resends) == expected
     assert found.reason is code
@@ -113,7 +113,7 @@ def test_a_canceled_line_of_a_canceling_run() -> None:
 def test_the_step_taken_is_told() -> None:
     """A disposition carries the step of the ladder that led to it."""
     escalator = make()
-    asked = {"tier": 0, "tries": 0, "resends": 0}
+    asked: dict[str, Any] = {"tier": 0, "tries": 0, "resends": 0}
     steps = [
         (Reason.BATCH_EXPIRED, Resend()),
         (Reason.OUTPUT_TRUNCATED, Retry(max_tokens=2.0)),

@@ -111,8 +111,10 @@ def test_the_worst_case_bounds_every_bill() -> None:
 def test_the_worst_case_keeps_to_sizes_within_reach() -> None:
     """A small request is not reserved at the rates of a large one."""
     price = PRICES["claude-haiku-5-5"]
-    assert worst_case(1_000, 300, price) == 2_000 * 100 + 300 * 250
-    assert worst_case(99_001, 0, price) == 100_001 * 500
+    assert worst_case(1_000, 300, price) == 1_200 * 100 + 300 * 250
+    assert worst_case(1_000, 300, price, cached=False) == 1_200 * 50 + 300 * 250
+    assert worst_case(99_800, 0, price) == 100_000 * 100
+    assert worst_case(99_801, 0, price) == 100_001 * 500
 
 
 def test_the_expected_cost() -> None:

@@ -121,7 +121,7 @@ CHANGES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         "contract.schema: +note; tiers: same",
     ),
     "enum": (
-        lambda: {"contract": Contract(Other, rules=[no_brand], sparse=lambda out: out.category is None)},  # type: ignore[list-item]
+        lambda: {"contract": Contract(Other, rules=[no_brand], sparse=lambda out: out.category is None)},
         "contract.schema: category changed; tiers: same",
     ),
     "rule version": (
