@@ -18,6 +18,7 @@ __all__ = ["BodyTooLarge", "decode", "read_requests"]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_ENDS = frozenset(",]} \t\n\r")
 _PIECE = 1 << 18
 
 
@@ -128,8 +129,8 @@ class _Stream:
                 if not self._fill():
                     raise _not_json(error) from None
                 continue
-            # A number that reaches the end of what has arrived may go on.
-            if end < len(self._text) or not self._fill():
+            # Only a number does not show its own end: "1" may go on as "1.5".
+            if not isinstance(value, int | float) or self._text[end : end + 1] in _ENDS or not self._fill():
                 break
         text = self._text[self._at : end]
         self._at = end
