@@ -223,7 +223,9 @@ class RequestBuilder(Generic[T]):
     def _shown_of(self, row: RowView, step: Retry | None) -> str:
         if step is None or not step.show_error:
             return ""
-        return _told(row.detail or (row.reason.prose if row.reason is not None else ""))
+        # A resend keeps the reason of the answer before it, but its own detail is no violation; only answers have usage.
+        detail = row.detail if row.usage is not None else ""
+        return _told(detail or (row.reason.prose if row.reason is not None else ""))
 
     def _record(self, record: Mapping[str, object]) -> tuple[RowKey, dict[str, str | None]]:
         """Read a record as it comes from a source."""
@@ -273,15 +275,15 @@ def _opened(params: Mapping[str, Any]) -> bytes:
 
 def _told(detail: str) -> str:
     """Say what was wrong with the previous answer. It is quoted as JSON, so it stays on its one line."""
-    quote = detail if _is_list(detail) else json.dumps(detail[:_SHOWN], ensure_ascii=False)
+    quote = detail if _is_json(detail) else json.dumps(detail[:_SHOWN], ensure_ascii=False)
     return (
         "\n\nYour previous answer for this record was rejected. What was wrong, as JSON: "
         f"{quote}\nAnswer again without that mistake."
     )
 
 
-def _is_list(detail: str) -> bool:
-    if len(detail) > _SHOWN or not detail.startswith("[") or "\n" in detail:
+def _is_json(detail: str) -> bool:
+    if len(detail) > _SHOWN or "\n" in detail:
         return False
     try:
         json.loads(detail)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from batchkit.builder import RequestBuilder
 from batchkit.contract import Contract
 from batchkit.ids import Nonce, RowId, RowKey
-from batchkit.model import RowView
+from batchkit.model import RowView, Usage
 from batchkit.policy import Policy, quarantine, retry
 from batchkit.prompt import Prompt
 from batchkit.reasons import Reason
@@ -75,6 +75,7 @@ def test_ids_are_legal_distinct_and_read_back(
     st.none() | st.sampled_from(list(Reason)),
     st.integers(0, 5),
     st.text(),
+    st.none() | st.just(Usage()),
 )
 def test_a_size_is_exactly_the_length_that_is_sent(
     key: RowKey,
@@ -84,12 +85,27 @@ def test_a_size_is_exactly_the_length_that_is_sent(
     reason: Reason | None,
     tries: int,
     detail: str,
+    usage: Usage | None,
 ) -> None:
     """For any row in any state the declared length is the real one, and the bytes are one JSON object."""
     detail = detail.encode("utf-8", "replace").decode()
     size = BUILDER.text_size(fields)
     row = RowView(
-        RowId(1), key, RowState.PENDING, reason, tier, tries, 0, size, None, None, 0, 0, fields, detail
+        RowId(1),
+        key,
+        RowState.PENDING,
+        reason,
+        tier,
+        tries,
+        0,
+        size,
+        None,
+        None,
+        0,
+        0,
+        fields,
+        detail,
+        usage=usage,
     )
     body = BUILDER.encode(row, nonce)
     assert BUILDER.size(row) == len(body)

@@ -117,6 +117,25 @@ def test_a_generator_gives_its_rows_once_and_says_so() -> None:
         _dicts(taken)
 
 
+class Stream:
+    """An Arrow stream that can be read once."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        raise NotImplementedError
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> object:
+        raise StopIteration
+
+
+def test_an_arrow_stream_gives_its_rows_once() -> None:
+    """A stream is no table: read a second time it would be empty."""
+    taken = source.rows(Stream())
+    assert (taken.kind, taken.again) == ("frame", False)
+
+
 def test_a_source_is_taken_as_it_is() -> None:
     """What is a source already is not wrapped again."""
     taken = source.rows(ROWS)

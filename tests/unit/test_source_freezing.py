@@ -18,7 +18,7 @@ from batchkit.ids import ResultId, RowKey
 from batchkit.model import PAGE, SourceRow
 from batchkit.prompt import Prompt
 from batchkit.reasons import Reason
-from batchkit.source import Damaged, Freezer, content_line
+from batchkit.source import Damaged, Freezer, content_line, source_line
 from batchkit.spec import Spec
 from batchkit.states import RowEvent
 from batchkit.tier import Tier
@@ -298,6 +298,22 @@ def test_a_damaged_first_line_hides_no_field(tmp_path: Path) -> None:
     record = json.dumps({name: value for name, value in _record().items() if name != "unused"})
     path.write_text("{\n" + record + "\n")
     assert [row.reason for row in _frozen(path)] == [Reason.INPUT_UNENCODABLE, None]
+
+
+def test_a_file_of_damage_only_is_counted_and_not_called_fieldless(tmp_path: Path) -> None:
+    """Where no record could be read, nothing is known of the fields; every line is still a row."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{\n{\n")
+    assert [row.reason for row in _frozen(path)] == [Reason.INPUT_UNENCODABLE] * 2
+
+
+def test_lines_can_be_made_again_from_stored_fields() -> None:
+    """Whatever order a reader gives the fields in, the line is the one that was frozen."""
+    row = _one()
+    fields = {"title": "Cable", "brand": "Acme", "description": "Two metres"}
+    assert source_line(0, RowKey("A-1"), fields) == row.line
+    assert json.loads(content_line(RowKey("A-1"), fields)) == json.loads(row.line)[1:]
+    assert source_line(3, RowKey(""), {}) == b"[3,null,{}]"
 
 
 @pytest.mark.parametrize("key", ["k" * 70, "a\nb", "a/b", "😀", "me@shop.example", "a ", "A-1 "])
