@@ -32,7 +32,6 @@ _JSON_TYPES = {
     type(None): "null",
 }
 _PAGE = 2_000
-_STAGED = Where(states=frozenset({RowState.SUCCEEDED}), source=True, results=True)
 
 
 class Promoter:
@@ -134,11 +133,12 @@ class _Staged(Generic[T]):
 
     def __iter__(self) -> Iterator[StagedRow]:
         expected = self.store.tally(self.run.id).in_state(RowState.SUCCEEDED)
+        staged = Where(states=frozenset({RowState.SUCCEEDED}), source=bool(self.guard), results=True)
         contract, count = self.contract, 0
         after: RowId | None = None
-        while page := self.store.page(self.run.id, _STAGED, after=after, limit=_PAGE):
+        while page := self.store.page(self.run.id, staged, after=after, limit=_PAGE):
             for row in page:
-                output = contract.load(row.answer or b"")
+                output = self._read(row.key, row.answer or b"")
                 if self.where is not None and not self._wanted(row.key, output):
                     yield StagedRow(row.key, None, {})
                 else:
@@ -150,6 +150,15 @@ class _Staged(Generic[T]):
                 f"run {self.run.name!r} had {expected:,} staged rows and {count:,} were read: somebody's answer came in"
                 " between. Nothing was written. Reconcile again, then promote again."
             )
+
+    def _read(self, key: str, answer: bytes) -> T:
+        try:
+            return self.contract.load(answer)
+        except ValueError as error:
+            raise UsageError(
+                f"row {key!r}: the accepted answer does not fit the contract given. Nothing was written."
+                f" Promote {self.run.name!r} with the spec it ran under."
+            ) from error
 
     def _wanted(self, key: str, output: T) -> bool:
         assert self.where is not None

@@ -88,14 +88,18 @@ class Statements:
     def _match(self, text: Sql) -> Sql:
         """Join a catalog row ``p`` to a key's exact text.
 
-        The first comparison can use the catalog's index; it also matches what SQLite or a collation
-        holds equal (123 and '00123', 'a' and 'A'), which the second sorts out.
+        Where the column has a type, a comparison that can use the catalog's index comes first; it also
+        matches what SQLite or a collation holds equal (123 and '00123', 'a' and 'A'), which the exact one
+        sorts out. A column without a type would hold 5 and '5' apart, so there the exact one stands alone.
         """
-        return sql(
-            "p.{key} = {text} AND {text} COLLATE BINARY = CAST(p.{key} AS TEXT) AND typeof(p.{key}) <> 'blob'",
+        exact = sql(
+            "{text} COLLATE BINARY = CAST(p.{key} AS TEXT) AND typeof(p.{key}) <> 'blob'",
             key=quoted(self.key),
             text=text,
         )
+        if self.key.affinity == "BLOB":
+            return exact
+        return sql("p.{key} = {text} AND {exact}", key=quoted(self.key), text=text, exact=exact)
 
     @property
     def _locator(self) -> Sql:

@@ -1,0 +1,256 @@
+"""Any history of promotions, rollbacks and other people's edits, against a model of what must stand in the catalog."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from batchkit.errors import TargetError
+from batchkit.ids import Digest
+from batchkit.targets import Note, StagedRow
+from batchkit.targets.sqlite import SQLiteTarget
+
+# Keys that a collation, an affinity or a trim would take for each other.
+KEYS = ["a", "A", "a ", "1", "01", "1.0", "é", ""]
+# Values that compare equal in some type and differ in their bytes.
+STORED = st.sampled_from([None, 0, 1, -1, 0.5, 1e300, "", "x", "X", "1", "01", " ", b"", b"x", "x\0y", 2**62])
+ANSWERS = st.sampled_from([None, 0, 1, 0.5, "x", "X", "1", ["x"], True])
+GUARDS = st.sampled_from([None, "1", "2"])
+
+
+@attrs.frozen
+class Image:
+    """One value with its storage class and bytes."""
+
+    kind: str
+    raw: bytes | None
+    value: Any = attrs.field(eq=False)
+
+
+@attrs.frozen
+class Written:
+    """What a promotion did to one row."""
+
+    before: tuple[Image, Image] | None  # None: there was no row
+    after: tuple[Image, Image]
+
+
+@attrs.define
+class Made:
+    """One promotion of the model."""
+
+    number: int
+    rows: dict[str, Written]
+    covered: set[str]
+    stands: bool = True
+
+
+class CatalogMachine(RuleBasedStateMachine):
+    """The catalog holds, for each key, two promoted columns (``x`` without a type, ``y`` INTEGER) and a guard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self.path = Path(self._folder.name) / "catalog.db"
+        self.model: dict[str, dict[str, Any]] = {}
+        self.stack: list[Made] = []
+        self.contents = 0
+        self.raw("CREATE TABLE t (k TEXT PRIMARY KEY, x, y INTEGER, g TEXT, note TEXT)")
+
+    def teardown(self) -> None:
+        self._folder.cleanup()
+
+    def raw(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with closing(sqlite3.connect(self.path)) as db, db:
+            return db.execute(statement, values).fetchall()
+
+    def catalog(self) -> dict[str, dict[str, Any]]:
+        rows = self.raw(
+            "SELECT k, typeof(x), CAST(x AS BLOB), x, typeof(y), CAST(y AS BLOB), y, g, note FROM t ORDER BY k"
+        )
+        return {
+            k: {"image": (Image(tx, bx, x), Image(ty, by, y)), "g": g, "note": note}
+            for k, tx, bx, x, ty, by, y, g, note in rows
+        }
+
+    def target(self, missing: str) -> SQLiteTarget:
+        return SQLiteTarget(self.path, "t", "k", guard="g", missing=missing)  # type: ignore[arg-type]
+
+    # -- other people
+
+    @initialize(rows=st.dictionaries(st.sampled_from(KEYS), st.tuples(STORED, STORED, GUARDS), max_size=6))
+    def fill(self, rows: dict[str, tuple[Any, Any, Any]]) -> None:
+        for key, (x, y, guard) in rows.items():
+            self.raw("INSERT INTO t (k, x, y, g) VALUES (?, ?, ?, ?)", (key, x, y, guard))
+        self.model = self.catalog()
+
+    @rule(key=st.sampled_from(KEYS), x=STORED, y=STORED, guard=GUARDS)
+    def insert(self, key: str, x: Any, y: Any, guard: str | None) -> None:
+        if key not in self.model:
+            self.raw("INSERT INTO t (k, x, y, g) VALUES (?, ?, ?, ?)", (key, x, y, guard))
+            self.model[key] = self.catalog()[key]
+
+    @rule(key=st.sampled_from(KEYS), column=st.sampled_from(["x", "y"]), value=STORED)
+    def edit(self, key: str, column: str, value: Any) -> None:
+        if key in self.model:
+            self.raw(f"UPDATE t SET {column} = ? WHERE k = ?", (value, key))
+            self.model[key] = self.catalog()[key]
+
+    @rule(key=st.sampled_from(KEYS), guard=GUARDS)
+    def touch(self, key: str, guard: str | None) -> None:
+        self.raw("UPDATE t SET g = ? WHERE k = ?", (guard, key))
+        if key in self.model:
+            self.model[key] = {**self.model[key], "g": guard}
+
+    @rule(key=st.sampled_from(KEYS))
+    def delete(self, key: str) -> None:
+        self.raw("DELETE FROM t WHERE k = ?", (key,))
+        self.model.pop(key, None)
+
+    # -- promotions
+
+    @rule(
+        rows=st.dictionaries(
+            st.sampled_from(KEYS), st.tuples(ANSWERS, ANSWERS, GUARDS, st.booleans()), max_size=6
+        ),
+        missing=st.sampled_from(["report", "insert"]),
+    )
+    def promote(self, rows: dict[str, tuple[Any, Any, str | None, bool]], missing: str) -> None:
+        self.contents += 1
+        content = Digest(f"{self.contents:064d}")
+        note = Note(run="r", receipt=content, content=content, fields=("x", "y"), partial=True)
+        staged = [
+            StagedRow(key, None if held else {"x": x, "y": y}, {"g": guard})
+            for key, (x, y, guard, held) in rows.items()
+        ]
+        want: dict[str, set[str]] = {
+            kind: set() for kind in ("written", "inserted", "unchanged", "conflict", "absent", "held_back")
+        }
+        images = {key: self.stored(x, y) for key, (x, y, _, _) in rows.items()}
+        made = Made(0, {}, set())
+        for key, (_, _, guard, held) in rows.items():
+            there = self.model.get(key)
+            if held:
+                kind = "held_back"
+            elif there is None:
+                kind = "inserted" if missing == "insert" else "absent"
+            elif there["image"] == images[key]:
+                kind = "unchanged"
+            else:
+                kind = "written" if there["g"] == guard else "conflict"
+            want[kind].add(key)
+            if kind in ("written", "inserted", "unchanged"):
+                made.covered.add(key)
+            if kind in ("written", "inserted"):
+                made.rows[key] = Written(there["image"] if there else None, images[key])
+                self.model[key] = {**(there or {"g": None, "note": None}), "image": images[key]}
+        want["written"] |= want["inserted"]
+
+        tried = self.target(missing).promote(note, staged, dry_run=True)
+        promotion = self.target(missing).promote(note, staged)
+        assert {kind: set(promotion.keys(kind)) for kind in want} == want  # type: ignore[arg-type]
+        assert {kind: getattr(promotion, kind) for kind in want} == {
+            kind: len(keys) for kind, keys in want.items()
+        }
+        assert {kind: getattr(tried, kind) for kind in want} == {
+            kind: len(keys) for kind, keys in want.items()
+        }
+        assert promotion.staged == len(rows)
+        again = self.target(missing).promote(note, staged)
+        assert again.repeated
+        assert again == promotion
+        assert promotion.id is not None
+        made.number = promotion.id
+        self.stack.append(made)
+
+    def stored(self, x: Any, y: Any) -> tuple[Image, Image]:
+        """Give what the catalog would make of two answers: by asking a table of the same kind."""
+        plain = ['["x"]' if value == ["x"] else value for value in (x, y)]
+        with closing(sqlite3.connect(":memory:")) as db:
+            db.execute("CREATE TABLE t (x, y INTEGER)")
+            db.execute("INSERT INTO t VALUES (?, ?)", plain)
+            row = db.execute(
+                "SELECT typeof(x), CAST(x AS BLOB), x, typeof(y), CAST(y AS BLOB), y FROM t"
+            ).fetchone()
+        return Image(*row[:3]), Image(*row[3:])
+
+    # -- rollbacks
+
+    def undo(self, made: Made) -> tuple[int, int, set[str]]:
+        restored, deleted, conflicts = 0, 0, set[str]()
+        for key, row in made.rows.items():
+            there = self.model.get(key)
+            if there is None or there["image"] != row.after:
+                conflicts.add(key)
+            elif row.before is not None:
+                self.model[key] = {**there, "image": row.before}
+                restored += 1
+            elif there["g"] is None and there["note"] is None:
+                del self.model[key]
+                deleted += 1
+            else:
+                conflicts.add(key)
+        made.stands = False
+        return restored, deleted, conflicts
+
+    @precondition(lambda self: self.stack)
+    @rule(data=st.data())
+    def roll_back_one(self, data: st.DataObject) -> None:
+        made = data.draw(st.sampled_from(self.stack))
+        later = [other for other in self.stack if other.number > made.number and other.stands]
+        if made.stands and any(other.covered & made.rows.keys() for other in later):
+            with pytest.raises(TargetError, match="came after"):
+                self.target("report").rollback(made.number)
+            return
+        stood = made.stands
+        undone = self.target("report").rollback(made.number)
+        restored, deleted, conflicts = self.undo(made) if stood else (0, 0, set())
+        assert undone.promotions == ((made.number,) if stood else ())
+        assert (undone.restored, undone.deleted, set(undone.conflicts)) == (restored, deleted, conflicts)
+
+    @precondition(lambda self: self.stack)
+    @rule(data=st.data())
+    def roll_back_to(self, data: st.DataObject) -> None:
+        to = data.draw(st.sampled_from(self.stack))
+        unwound = [made for made in reversed(self.stack) if made.number >= to.number and made.stands]
+        undone = self.target("report").rollback(to=to.number)
+        effects = [self.undo(made) for made in unwound]
+        assert undone.promotions == tuple(made.number for made in unwound)
+        assert undone.restored == sum(effect[0] for effect in effects)
+        assert undone.deleted == sum(effect[1] for effect in effects)
+        assert set(undone.conflicts) == {key for effect in effects for key in effect[2]}
+
+    @rule()
+    def roll_back_the_newest(self) -> None:
+        standing = [made for made in self.stack if made.stands]
+        undone = self.target("report").rollback()
+        if standing:
+            restored, deleted, conflicts = self.undo(standing[-1])
+            assert (undone.restored, undone.deleted, set(undone.conflicts)) == (restored, deleted, conflicts)
+        else:
+            assert undone.promotions == ()
+
+    # -- what always holds
+
+    @invariant()
+    def the_catalog_is_what_the_model_says(self) -> None:
+        assert self.catalog() == self.model
+
+    @invariant()
+    def every_promotion_is_listed(self) -> None:
+        known = self.target("report").promotions()
+        assert [(p.id, p.rolled_back_at is None) for p in known] == [(m.number, m.stands) for m in self.stack]
+
+
+TestCatalogMachine = CatalogMachine.TestCase
+TestCatalogMachine.__doc__ = (
+    "Whatever happens, values come back byte for byte and nobody's edit is overwritten."
+)
