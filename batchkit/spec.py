@@ -91,7 +91,7 @@ class Rendering:
 
     @cached_property
     def fingerprint(self) -> Digest:
-        """SHA-256 over the canonical JSON of :meth:`document`."""
+        """SHA-256 over :meth:`body`."""
         return Digest(sha256(self.body()).hexdigest())
 
     @property
@@ -135,8 +135,12 @@ class Rendering:
         }
 
     def body(self) -> bytes:
-        """Give the canonical JSON of :meth:`document`: what is stored, and what the fingerprint is made of."""
-        return canonical(self.document())
+        """Give the JSON of :meth:`document`: what is stored, and what the fingerprint is made of.
+
+        Its order counts and is kept: a model writes its fields in the schema's order, and reads an example as it
+        is written.
+        """
+        return canonical(self.document(), sort_keys=False)
 
     def diff(self, other: Rendering) -> SpecDiff:
         """Tell how this spec differs from an earlier one; reads from ``other`` to this."""
@@ -164,15 +168,15 @@ class Rendering:
                 raise MissingField(f"{use}; the rows have {', '.join(have) or 'no fields'}.{hint}")
 
 
-def canonical(document: object) -> bytes:
-    """Give JSON with sorted keys and no blanks, in UTF-8: the same bytes for the same value.
+def canonical(document: object, *, sort_keys: bool = True) -> bytes:
+    """Give JSON without blanks, in UTF-8: the same bytes for the same value.
 
     Raises:
         UsageError: it holds a lone surrogate, which no file or database keeps.
     """
     try:
         text = json.dumps(
-            document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+            document, sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
         return text.encode()
     except (UnicodeEncodeError, ValueError) as error:

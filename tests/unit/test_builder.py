@@ -32,6 +32,11 @@ class Answer(BaseModel):
     summary: str
 
 
+class Wide(BaseModel):
+    summary: str
+    category: str
+
+
 def _spec(*tiers: Tier, **changes: Any) -> Spec[Answer]:
     whole: dict[str, Any] = {
         "contract": Contract(Answer),
@@ -250,7 +255,14 @@ def test_a_row_is_not_guessed_where_its_fields_were_not_read() -> None:
 
 def test_the_stored_spec_renders_the_same_bytes() -> None:
     """A worker that has the stored spec only makes the requests that the code's spec makes."""
-    spec = _spec(Tier("claude-haiku-4-5", max_tokens=300), OTHER, policy=SHOWING)
+    contract = Contract(Wide)
+    prompt = Prompt(
+        "{title}", examples=[Example({"title": "Plug"}, {"summary": "A plug.", "category": "Cables"})]
+    )
+    spec = _spec(
+        Tier("claude-haiku-4-5", max_tokens=300), OTHER, policy=SHOWING, contract=contract, prompt=prompt
+    )
+    assert "in this order: summary, category" in spec.static(0)
     stored: RequestBuilder[Answer] = RequestBuilder(StoredSpec.load(spec.body()), schema=SCHEMA)
     code = RequestBuilder(spec, schema=SCHEMA)
     for tier in (0, 1):
