@@ -78,6 +78,8 @@ class Contract(Generic[T]):
         except PydanticUserError as error:
             raise ContractError(f"{_name(model)} cannot serve as a contract: {error}") from error
         shapes.check_closed(self._schema)
+        self._fields = shapes.fields(self._schema)
+        self._enums = shapes.enums(self._schema)
         self._check_names(model)
         self._rules = tuple(as_rule(rule) for rule in rules)
         names = [rule.name for rule in self._rules if not rule.source]
@@ -88,6 +90,7 @@ class Contract(Generic[T]):
         self._sparse = as_rule(sparse, arguments=1) if sparse is not None else None
         self._sparse_input = as_rule(sparse_input, arguments=1) if sparse_input is not None else None
         self._lenient = lenient
+        self._needs_row = any(rule.takes_row for rule in self._rules)
         self._validate = self._adapter.validator.validate_json
         # Counting colons proves a flat object free of repeated keys; what it cannot prove is looked at closely.
         self._always_exact = not shapes.is_flat(self._schema) or shapes.has_numbers(self._schema)
@@ -109,12 +112,12 @@ class Contract(Generic[T]):
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of the answer's fields, in order."""
-        return shapes.fields(self._schema)
+        return self._fields
 
     @property
     def enums(self) -> Mapping[str, tuple[Any, ...]]:
         """The allowed values of each field that has a closed list of them; None where null is allowed."""
-        return shapes.enums(self._schema)
+        return self._enums
 
     @property
     def rules(self) -> tuple[Rule[T], ...]:
@@ -129,7 +132,7 @@ class Contract(Generic[T]):
     @property
     def needs_row(self) -> bool:
         """Whether judging a model's answer needs the record's fields."""
-        return any(rule.takes_row for rule in self._rules)
+        return self._needs_row
 
     @property
     def row_fields(self) -> tuple[str, ...]:
@@ -180,7 +183,7 @@ class Contract(Generic[T]):
         Raises:
             UsageError: a rule takes the record and ``row`` is None.
         """
-        if row is None and self.needs_row:
+        if row is None and self._needs_row:
             names = ", ".join(rule.name for rule in self._rules if rule.takes_row)
             raise UsageError(f"the record is needed to judge by {names}: check(answer, row)")
         if isinstance(answer, (str, bytes)):

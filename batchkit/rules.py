@@ -158,8 +158,8 @@ def _made(
 def _arity(fn: Callable[..., Any], name: str) -> int:
     try:
         parameters = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):
-        return 1  # a builtin that does not say
+    except (TypeError, ValueError) as error:
+        raise ContractError(f"{name} does not tell what arguments it takes; wrap it in a function") from error
     needed = [
         p
         for p in parameters
@@ -231,8 +231,14 @@ def _is_code_of(text: str, code: Any) -> bool:
     return any(_looks(found) == _looks(code) for found in made if hasattr(found, "co_names"))
 
 
+_INNER = ("<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
+
+
 def _looks(code: Any) -> tuple[Any, ...]:
     """What a lambda's code has in common wherever it is compiled: free names are globals when it stands alone."""
-    constants = [repr(c) for c in code.co_consts if not hasattr(c, "co_names")]
+    # Python 3.10 keeps the qualified names of inner functions among the constants.
+    constants = [
+        repr(c) for c in code.co_consts if not hasattr(c, "co_names") and not str(c).endswith(_INNER)
+    ]
     names = {*code.co_names, *code.co_freevars}
     return code.co_varnames[: code.co_argcount], sorted(names), constants

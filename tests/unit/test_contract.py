@@ -367,6 +367,12 @@ class TestSchema:
         """Fields stand in the order of the model, which is the order of the answer."""
         assert contract.fields == ("category", "features", "summary")
 
+    def test_it_names_itself(self, contract: Contract[Attributes]) -> None:
+        """A contract's text shows its model and how many rules stand on it."""
+        assert repr(contract) == "Contract(Attributes, 1 rules)"
+        assert contract.schema["title"] == "Attributes"
+        assert (contract.lenient, contract.needs_row, contract.row_fields) == (False, False, ())
+
 
 class TestLenient:
     @pytest.mark.parametrize(
@@ -492,6 +498,41 @@ class TestRules:
             'lambda out, row: out.summary.startswith(("A", "B")) or len(row) > limit'
         )
 
+    def test_lambdas_that_loop_inside(self) -> None:
+        """A lambda with loops and lambdas of its own keeps its text."""
+        rules: list[Any] = [
+            lambda out: all(x.strip() for x in sorted(out.features, key=lambda x: x.lower())),
+            one_sentence,
+        ]
+        contract = Contract(Attributes, rules=rules)
+        assert contract.identity["rules"][0]["source"] == (
+            "lambda out: all(x.strip() for x in sorted(out.features, key=lambda x: x.lower()))"
+        )
+        assert contract.check(GOOD).valid
+
+    def test_a_rule_is_still_the_function(self) -> None:
+        """A decorated function can be called as before, with the record and without."""
+
+        @rule(version=4)
+        def told(out: Attributes, row: Fields) -> bool:
+            return row["lang"] == "en"
+
+        good = Attributes(category=None, features=[], summary="")
+        assert told(good, {"lang": "en"}) is True
+        assert one_sentence(good) is True
+        assert Contract(Attributes, rules=[told, one_sentence]).rules == (told, one_sentence)
+
+    def test_what_is_no_function_is_refused(self) -> None:
+        """Only what can be called, and tells what with, is a rule."""
+        wrong: Any = "text"
+        mute: Any = type("Mute", (), {"__call__": max, "__signature__": 5, "__name__": "mute"})()
+        with pytest.raises(ContractError, match="is a function, not str"):
+            Contract(Attributes, rules=[wrong])
+        with pytest.raises(ContractError, match="mute does not tell"):
+            Contract(Attributes, rules=[mute])
+        with pytest.raises(ContractError, match="takes two arguments; here it is called with one"):
+            Contract(Attributes, sparse=Rule(name="r", fn=max, takes_row=True))
+
     def test_a_lambda_without_source_is_refused(self) -> None:
         """A lambda that no file holds has no identity."""
         made: Any = eval("lambda out: True")
@@ -570,6 +611,19 @@ class TestSparse:
 
 
 class TestPeople:
+    def test_a_validator_that_fails_badly(self) -> None:
+        """A validator that raises on a person's answer is a reason too."""
+
+        class Broken(BaseModel):
+            a: int
+
+            @field_validator("a")
+            @classmethod
+            def _check(cls, value: int) -> int:
+                raise KeyError("secret")
+
+        assert Contract(Broken).check({"a": 1}).detail == "the model raised KeyError"
+
     @pytest.mark.parametrize("value", [{"category": {1, 2}}, {"category": "\ud800"}, {"category": object()}])
     def test_an_answer_that_is_no_json_is_refused(self, contract: Contract[Attributes], value: Any) -> None:
         """A person's answer that cannot be written down is refused with a reason, not a crash."""

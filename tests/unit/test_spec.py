@@ -265,6 +265,18 @@ def test_a_stored_spec_renders_the_same() -> None:
     assert (stored.key, stored.prefix, stored.metadata) == ("sku", "sku_", ("source",))
 
 
+def test_reordered_rules_and_globs_are_told() -> None:
+    """Order counts for rules; of globs that are equally specific the later one wins, so theirs counts too."""
+    two = make(contract=Contract(Answer, rules=[short, no_brand]))
+    swapped = make(contract=Contract(Answer, rules=[no_brand, short]))
+    assert str(two.diff(swapped)) == "contract.rules: reordered; tiers: same"
+    one = Policy().on("output.s*", human()).on("output.*a", human())
+    other = Policy().on("output.*a", human()).on("output.s*", human())
+    assert str(make(policy=one).diff(make(policy=other))) == "policy: reordered; tiers: same"
+    same = Contract(Answer, rules=[rule(fields=["x"])(short)])
+    assert "short changed" in str(make(contract=same).diff(make(contract=Contract(Answer, rules=[short]))))
+
+
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"format":99}'])
 def test_a_newer_body_is_refused(body: bytes) -> None:
     """A body of another form is refused with what to do."""
