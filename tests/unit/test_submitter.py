@@ -1,0 +1,536 @@
+"""Sending: an intent, a claim, one POST, and a record that says what is known."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+from rig import Rig, answers
+
+from batchkit.errors import LeaseLost, StoreError, UsageError
+from batchkit.ids import BatchId
+from batchkit.model import BatchFacts, DocKind
+from batchkit.reasons import Reason
+from batchkit.states import BatchState, RowState
+from batchkit.testing import Answer, Dropped, Handler, Request, Response
+
+
+def creating(request: Request) -> bool:
+    return request.method == "POST" and request.path.endswith("/batches")
+
+
+def error(status: int, kind: str, message: str = "no", **more: Any) -> Response:
+    body = {"type": "error", "error": {"type": kind, "message": message, **more}}
+    headers = {"content-type": "application/json"}
+    return Response(status=status, headers=headers, body=json.dumps(body).encode())
+
+
+def refuse_creates(rig: Rig, *responses: Response) -> None:
+    """Answer the next creates so, before the simulator sees them."""
+    left = list(responses)
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if not creating(request) or not left:
+            return None
+        for _ in request.body if not isinstance(request.body, bytes) else ():
+            pass
+        return left.pop(0)
+
+    rig.faults.rules.append(rule)
+
+
+def lose_answer(rig: Rig, times: int = 1) -> None:
+    """Let the next creates take effect and lose their answers."""
+    left = [None] * times
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if creating(request) and left:
+            left.pop()
+            api.handle(request)
+            raise Dropped("the answer is lost")
+        return None
+
+    rig.faults.rules.append(rule)
+
+
+def test_a_batch_goes_out_live() -> None:
+    """The intent's size is the body's, the remote id is recorded, and the rows wait in the batch."""
+    rig = Rig(10)
+    sent = rig.send()
+    assert sent.batch is not None
+    batch = rig.batch(sent.batch.id)
+    assert (batch.state, batch.count, sent.rows) == (BatchState.LIVE, 10, 10)
+    assert batch.remote_id == rig.sim.state()["batches"][0]["id"]
+    assert batch.expires_at == pytest.approx(rig.clock.now() + 86_400, abs=2)
+    assert batch.place.workspace == "wrkspc_01simulated"
+    assert rig.tally.in_state(RowState.SUBMITTED) == 10
+
+
+def test_all_rows_go_out_in_batches_of_the_cap() -> None:
+    """Every row is in exactly one batch, no batch is above the cap, and all but the last have 80 % of it."""
+    rig = Rig(470, max_rows=100)
+    while rig.send().batch is not None:
+        pass
+    counts = [batch.count for batch in rig.batches]
+    assert sum(counts) == 470
+    assert all(80 <= count <= 100 for count in counts[:-1])
+    assert len(set(counts[:-1])) == len(counts) - 1
+    members = [row for batch in rig.batches for row in rig.store.members(batch.id).rows]
+    assert sorted(members) == [row.id for row in rig.rows()]
+
+
+def test_the_intent_carries_the_head_of_the_list() -> None:
+    """The newest remote batch and its server time are in the intent; none where the list was empty."""
+    rig = Rig(250, max_rows=100)
+    first, second = rig.send().batch, rig.send().batch
+    assert first is not None
+    assert second is not None
+    assert first.head is None
+    assert second.head is not None
+    assert second.head.remote_id == first.remote_id
+    assert second.head.created_at == first.notes["remote_created_at"]
+
+
+def test_the_reservation_is_the_worst_case_and_is_released_by_a_refusal() -> None:
+    """A refused create costs nothing, so nothing stays reserved and the rows are free."""
+    rig = Rig(10)
+    refuse_creates(rig, error(400, "invalid_request_error", "custom_id"))
+    sent = rig.send()
+    assert sent.batch is not None
+    assert (sent.batch.state, sent.batch.reserved) == (BatchState.REJECTED, 0)
+    assert rig.tally.in_state(RowState.PENDING) == 10
+    again = rig.send().batch
+    assert again is not None
+    assert again.reserved > 10 * 300 * 2_500
+
+
+def test_a_cap_is_checked_before_anything_is_sent() -> None:
+    """A batch that does not fit under the cap is not sent, and the need says what is missing."""
+    rig = Rig(10)
+    sent = rig.send(cap=1_000)
+    assert sent.batch is None
+    assert sent.need is not None
+    assert (sent.need.who, sent.need.code) == ("money", "budget")
+    assert rig.faults.posts == 0
+    assert rig.tally.in_state(RowState.PENDING) == 10
+
+
+def test_a_cap_that_running_batches_hold_is_waited_for() -> None:
+    """Where a running batch's reservation is all that is in the way, nobody is asked for money."""
+    rig = Rig(200, max_rows=100)
+    first = rig.send().batch
+    assert first is not None
+    sent = rig.send(cap=first.reserved + 1)
+    assert sent.batch is None
+    assert sent.need is None
+    assert "collected" in sent.why
+
+
+@pytest.mark.parametrize(
+    ("response", "who"),
+    [
+        (error(401, "authentication_error"), "person"),
+        (error(403, "permission_error"), "person"),
+        (error(404, "not_found_error"), "person"),
+        (error(422, "invalid_request_error"), "person"),
+        (error(400, "invalid_request_error", "You have reached your specified API usage limits."), "money"),
+        (error(402, "billing_error"), "money"),
+        (error(429, "rate_limit_error", details={"error_code": "enforced_spend_limit_reached"}), "money"),
+    ],
+)
+def test_what_only_somebody_can_mend_is_a_need(response: Response, who: str) -> None:
+    """A refusal that repeats itself comes back as a need, with the API's words, and no attempt is used."""
+    rig = Rig(10)
+    refuse_creates(rig, response)
+    sent = rig.send()
+    assert sent.need is not None
+    assert sent.need.who == who
+    assert response.json()["error"]["message"] in sent.need.why
+    assert all((row.tries, row.resends) == (0, 0) for row in rig.rows(RowState.PENDING))
+
+
+def test_a_rate_limit_waits_as_long_as_it_says() -> None:
+    """Nothing is sent before the server's own wait is over, also by a new process."""
+    rig = Rig(10)
+    refuse_creates(rig, attrs.evolve(error(429, "rate_limit_error"), headers={"retry-after": "90"}))
+    sent = rig.send()
+    assert sent.wait_until == rig.clock.now() + 90
+    rig.clock.sleep(89)
+    assert rig.send().batch is None
+    rig.clock.sleep(1)
+    assert rig.send().rows == 10
+
+
+def test_a_full_queue_halves_what_may_wait() -> None:
+    """After a refusal for a full queue, only half as many requests may wait for an hour."""
+    rig = Rig(400, max_rows=100)
+    first = rig.send().batch
+    assert first is not None
+    refuse_creates(rig, error(429, "rate_limit_error", "too many requests in processing"))
+    refused = rig.send()
+    assert refused.wait_until is not None
+    rig.clock.sleep(refused.wait_until - rig.clock.now())
+    assert "wait at the provider" in rig.send().why
+    rig.end(first.id)
+    again = rig.send()
+    assert 0 < again.rows <= (first.count + 100) // 2
+
+
+def test_repeated_refusals_are_spaced_out() -> None:
+    """Each refusal of the last hour doubles the wait, up to a quarter of an hour."""
+    rig = Rig(10)
+    refuse_creates(rig, *[error(429, "rate_limit_error", "full")] * 6)
+    waits: list[float] = []
+    for _ in range(6):
+        until = rig.send().wait_until
+        assert until is not None
+        waits.append(until - rig.clock.now())
+        rig.clock.sleep(waits[-1])
+    assert waits == [60, 120, 240, 480, 900, 900]
+
+
+def test_a_ceiling_on_waiting_requests_is_kept() -> None:
+    """No more requests wait at the provider than allowed, and no sliver of a batch is sent meanwhile."""
+    rig = Rig(500, max_rows=100, max_in_queue=250)
+    while rig.send().batch is not None:
+        assert sum(batch.count for batch in rig.batches) <= 250
+    assert sum(batch.count for batch in rig.batches) >= 160
+    assert all(batch.count >= 80 for batch in rig.batches)
+
+
+def test_a_413_halves_the_bytes_and_the_same_rows_go() -> None:
+    """After 413 the rows go out again in batches of at most half the bytes, with no attempt used."""
+    rig = Rig(100)
+    refuse_creates(rig, Response(status=413, body=b"<html>too large</html>"))
+    first = rig.send().batch
+    assert first is not None
+    assert first.state is BatchState.REJECTED
+    while rig.send().batch is not None:
+        pass
+    sizes = [batch.size for batch in rig.batches[1:]]
+    assert all(size <= first.size // 2 for size in sizes)
+    assert rig.tally.in_state(RowState.SUBMITTED) == 100
+    assert all((row.tries, row.resends) == (0, 0) for row in rig.rows())
+
+
+def test_a_row_that_is_too_large_alone_is_quarantined() -> None:
+    """The split ends at a batch of one: that row is ``input.too_large`` and the others succeed."""
+    rows = [{"sku": f"S{n}", "word": "x" * (20_000 if n == 5 else 10)} for n in range(12)]
+    rig = Rig(rows, max_bytes=15_000_000)
+    limit = 10_000
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if not creating(request):
+            return None
+        body = request.body if isinstance(request.body, bytes) else b"".join(request.body)
+        if len(body) > limit:
+            return Response(status=413, body=b"<html>")
+        return api.handle(attrs.evolve(request, body=body))
+
+    rig.faults.rules.append(rule)
+    tally = rig.finish()
+    assert tally.counts == {
+        (RowState.SUCCEEDED, None, 0): 11,
+        (RowState.QUARANTINED, Reason.INPUT_TOO_LARGE, 0): 1,
+    }
+    assert rig.billed == 11
+
+
+def test_a_row_that_no_batch_can_hold_is_quarantined_unsent() -> None:
+    """A row beyond the byte limit is refused before any intent, and the rest goes."""
+    rows = [{"sku": f"S{n}", "word": "x" * (20_000 if n == 0 else 10)} for n in range(5)]
+    rig = Rig(rows, max_bytes=10_000)
+    sent = rig.send()
+    assert (sent.quarantined, sent.rows) == (1, 4)
+    assert [row.reason for row in rig.rows(RowState.QUARANTINED)] == [Reason.INPUT_TOO_LARGE]
+
+
+def test_an_unreachable_api_is_tried_later() -> None:
+    """Where the list cannot be had nothing is recorded or sent, and the wait is short."""
+    rig = Rig(10)
+    rig.faults.rules.append(lambda request, api: Response(status=503, body=b"down"))
+    sent = rig.send()
+    assert sent.batch is None
+    assert sent.wait_until == pytest.approx(rig.clock.now(), abs=61)
+    assert rig.batches == []
+
+
+def test_another_workspace_than_the_one_named_is_refused() -> None:
+    """A credential of another workspace sends nothing and asks a person."""
+    rig = Rig(10, workspace="wrkspc_other")
+    sent = rig.send()
+    assert sent.need is not None
+    assert sent.need.code == "api.workspace"
+    assert rig.faults.posts == 0
+
+
+def test_stopping_in_mid_body_is_definite() -> None:
+    """A stop before the last chunk leaves nothing at the provider and the rows free at once."""
+    rig = Rig(2_000, max_rows=2_000)
+    asked = iter([False, True])
+    sent = rig.send(stop=lambda: next(asked, True))
+    assert sent.batch is not None
+    assert sent.batch.state is BatchState.REJECTED
+    assert sent.wait_until is None
+    assert rig.sim.state()["batches"] == []
+    assert rig.send().rows == 2_000
+
+
+def test_the_deadline_in_mid_body_is_definite() -> None:
+    """A body that takes longer than its deadline stops itself, and nothing was created."""
+    rig = Rig(2_000, max_rows=2_000, send_deadline=5.0)
+    asked: list[int] = []
+
+    def slow() -> bool:
+        asked.append(1)
+        rig.clock.sleep(6.0 if len(asked) == 2 else 0.0)
+        return False
+
+    sent = rig.send(stop=slow)
+    assert sent.batch is not None
+    assert sent.batch.state is BatchState.REJECTED
+    assert rig.sim.state()["batches"] == []
+
+
+def test_losing_the_lease_in_mid_body_creates_nothing() -> None:
+    """A thawed sender whose lease went to another is stopped by the fence, not by its own clock."""
+    rig = Rig(10)
+    rig.take()
+
+    def taken_over() -> bool:
+        rig.clock.sleep(120.0)
+        assert rig.store.acquire(rig.run.id, "other", 60.0) is not None
+        return False
+
+    with pytest.raises(LeaseLost):
+        rig.submitter.send(rig.lease, rig.run, stop=taken_over)
+    assert rig.sim.state()["batches"] == []
+    assert rig.batches[0].state is BatchState.SENDING
+
+
+def test_a_lease_shorter_than_the_last_write_is_not_enough() -> None:
+    """The fence leaves more lease than the last write may take, or the last chunk stays here."""
+    rig = Rig(10)
+    lease = rig.store.acquire(rig.run.id, "mover", 20.0)
+    assert lease is not None
+    sent = rig.submitter.send(lease, rig.run)
+    assert sent.batch is not None
+    assert sent.batch.state is BatchState.REJECTED
+    assert rig.sim.state()["batches"] == []
+
+
+def test_a_fenced_off_sender_leaves_its_id_behind() -> None:
+    """An acknowledgement that comes after the lease was lost is found by the next mover and opened first."""
+    rig = Rig(10)
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if not creating(request):
+            return None
+        response = api.handle(request)
+        rig.clock.sleep(120.0)
+        rig.store.acquire(rig.run.id, "other", 60.0)
+        return response
+
+    rig.faults.rules.append(rule)
+    with pytest.raises(LeaseLost):
+        rig.send()
+    rig.faults.rules.clear()
+    remote = rig.sim.state()["batches"][0]["id"]
+    (batch,) = rig.batches
+    left = rig.store.docs(DocKind.READING, scope=f"suspect/{batch.id}")
+    assert [json.loads(body)["remote_id"] for _, body in left] == [remote]
+    rig.clock.sleep(200.0)
+    rig.take()
+    rig.submitter.recover(rig.lease, rig.run)
+    assert rig.settle_doubt(batch.id).remote_id == remote
+
+
+def test_an_interrupted_send_records_what_it_knows() -> None:
+    """Ctrl-C while waiting for the answer leaves a doubt, not a batch that is sending for ever."""
+    rig = Rig(10)
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if creating(request):
+            api.handle(request)
+            raise KeyboardInterrupt
+        return None
+
+    rig.faults.rules.append(rule)
+    with pytest.raises(KeyboardInterrupt):
+        rig.send()
+    assert rig.batches[0].state is BatchState.DOUBTFUL
+
+
+def test_a_lost_answer_is_adopted_and_paid_once() -> None:
+    """The batch whose answer was lost is found by size, proved by its first line, and collected."""
+    rig = Rig(40)
+    lose_answer(rig)
+    sent = rig.send()
+    assert sent.batch is not None
+    assert sent.batch.state is BatchState.DOUBTFUL
+    assert rig.send().batch is None
+    batch = rig.settle_doubt(sent.batch.id)
+    assert (batch.state, batch.remote_id) == (BatchState.ENDED, rig.sim.state()["batches"][0]["id"])
+    rig.finish()
+    assert (rig.faults.posts, rig.billed) == (1, 40)
+
+
+def test_a_create_that_never_arrived_is_absent_after_the_grace() -> None:
+    """Without a sign of it for the grace, the rows are free and go out once more."""
+    rig = Rig(40)
+    refuse_creates(rig, Response(status=500, body=b"oops"))
+    sent = rig.send()
+    assert sent.batch is not None
+    began = rig.clock.now()
+    batch = rig.settle_doubt(sent.batch.id)
+    assert batch.state is BatchState.ABSENT
+    assert rig.clock.now() - began >= 1_800
+    assert batch.reserved > 0
+    assert rig.tally.in_state(RowState.PENDING) == 40
+    rig.finish()
+    assert rig.billed == 40
+
+
+def test_a_stranger_of_the_same_size_is_opened_and_left_alone() -> None:
+    """A batch of our size that is not ours is looked into once, never cancelled, and does not become ours."""
+    rig = Rig(3)
+    refuse_creates(rig, Response(status=500))
+    sent = rig.send()
+    assert sent.batch is not None
+    stranger = rig.gateway.client.messages.batches.create(
+        requests=[
+            {
+                "custom_id": f"theirs-{n}",
+                "params": {"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]},
+            }
+            for n in range(3)
+        ]
+    )
+    batch = rig.settle_doubt(sent.batch.id)
+    assert batch.state is BatchState.ABSENT
+    assert rig.store.strangers(batch.place.workspace, [stranger.id]) == {stranger.id}  # type: ignore[list-item]
+    assert rig.faults.count("POST", "/cancel") == 0
+    assert rig.faults.count("GET", f"{stranger.id}/results") == 1
+
+
+def test_a_doubtful_batch_blocks_its_place_until_it_is_settled() -> None:
+    """Nothing more is sent to a place while one of its batches is in doubt."""
+    rig = Rig(300, max_rows=100)
+    lose_answer(rig)
+    rig.send()
+    blocked = rig.send()
+    assert blocked.batch is None
+    assert "doubtful" in blocked.why
+    assert blocked.wait_until is not None
+
+
+def test_readings_are_a_minute_apart() -> None:
+    """A mover that comes by every second still reads the list once a minute."""
+    rig = Rig(10)
+    refuse_creates(rig, Response(status=500))
+    rig.send()
+    before = rig.faults.count("GET", "/batches")
+    for _ in range(60):
+        rig.resolve()
+        rig.clock.sleep(1.0)
+    assert rig.faults.count("GET", "/batches") - before == 1
+
+
+def test_recover_withdraws_an_intent_that_nobody_claimed() -> None:
+    """An intent left by a dead mover was never sent: its rows are free at once."""
+    rig = Rig(10)
+    intent = rig.store.intend
+
+    def die(*args: Any) -> Any:
+        intent(*args)
+        raise StoreError("killed")
+
+    rig.store.intend = die  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="killed"):
+        rig.send()
+    rig.store.intend = intent  # type: ignore[method-assign]
+    assert rig.batches[0].state is BatchState.INTENT
+    rig.submitter.recover(rig.take(), rig.run)
+    assert rig.batches[0].state is BatchState.REJECTED
+    assert rig.send().rows == 10
+
+
+def test_recover_doubts_a_batch_that_was_sending() -> None:
+    """A batch in SENDING under an earlier lease may exist: it is doubted, never sent again."""
+    rig = Rig(10)
+    move = rig.store.move_batch
+
+    def die(lease: Any, batch: BatchId, *, to: BatchState, **more: Any) -> Any:
+        if to is BatchState.LIVE:
+            raise KeyboardInterrupt
+        return move(lease, batch, to=to, **more)
+
+    rig.store.move_batch = die  # type: ignore[method-assign,assignment]
+    with pytest.raises(KeyboardInterrupt):
+        rig.send()
+    rig.store.move_batch = move  # type: ignore[method-assign]
+    rig.submitter.recover(rig.take(), rig.run)
+    (batch,) = rig.batches
+    assert batch.state is BatchState.DOUBTFUL
+    assert rig.settle_doubt(batch.id).state is BatchState.ENDED
+    rig.finish()
+    assert rig.billed == 10
+
+
+def test_a_claim_that_is_not_ours_is_not_sent() -> None:
+    """Whoever finds anything but INTENT does not POST."""
+    rig = Rig(10)
+    intend = rig.store.intend
+
+    def claimed_by_another(*args: Any) -> Any:
+        batch = intend(*args)
+        rig.store.move_batch(
+            args[0], batch.id, expect=BatchState.INTENT, to=BatchState.SENDING, facts=BatchFacts(claim="else")
+        )
+        return batch
+
+    rig.store.intend = claimed_by_another  # type: ignore[method-assign]
+    with pytest.raises(StoreError):
+        rig.send()
+    assert rig.faults.posts == 0
+
+
+def test_retries_show_the_model_what_was_wrong() -> None:
+    """A row that is asked again with its error shown is sized and sent with exactly that text."""
+    from batchkit.policy import Policy, quarantine, retry
+
+    policy = Policy.default().on("output.schema", retry(times=2, show_error=True), quarantine())
+    rig = Rig(5, model=answers({"w0003": Answer(text='{"color": "blue"}')}), policy=policy)
+    tally = rig.finish()
+    assert tally.counts == {
+        (RowState.SUCCEEDED, None, 0): 4,
+        (RowState.QUARANTINED, Reason.OUTPUT_SCHEMA, 0): 1,
+    }
+    assert [batch.count for batch in rig.batches] == [5, 1, 1]
+
+
+def test_nonces_are_eight_letters_and_never_repeat() -> None:
+    """Every batch has a nonce of its own out of ``a-z2-7``, and its requests carry it."""
+    rig = Rig(300, max_rows=20)
+    while rig.send().batch is not None:
+        pass
+    nonces = [batch.nonce for batch in rig.batches]
+    assert len(set(nonces)) == len(nonces)
+    assert all(len(nonce) == 8 and set(nonce) <= set("abcdefghijklmnopqrstuvwxyz234567") for nonce in nonces)
+
+
+def test_an_unknown_price_is_refused_under_a_cap_only() -> None:
+    """A model without a price cannot be sent under a cap: an unknown price is not zero."""
+    from batchkit.tier import Tier
+
+    rig = Rig(3)
+    odd = rig.spec.evolve(tiers=[Tier("some-other-model", max_tokens=300)])
+    from batchkit.builder import RequestBuilder
+    from batchkit.submitter import ChunkedSubmitter
+
+    submitter = ChunkedSubmitter(rig.store, rig.gateway, builder=RequestBuilder(odd), clock=rig.clock)
+    with pytest.raises(UsageError, match="some-other-model"):
+        submitter.send(rig.take(), rig.run, cap=10**12)
+    assert rig.batches == []
