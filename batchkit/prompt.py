@@ -35,7 +35,7 @@ class Shape(Protocol):
 
 def _as_row(row: Mapping[str, Any]) -> dict[str, str | None]:
     fields: dict[str, str | None] = {}
-    for name, value in row.items():
+    for name, value in sorted(row.items()):
         if value is None or isinstance(value, str):
             fields[str(name)] = value
         elif isinstance(value, (int, float)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
@@ -66,13 +67,18 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Ch
 
 def _contract(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     old, new = before["schema"], after["schema"]
-    if old != new:
+    if _ordered(old) != _ordered(new):
         was, now = old.get("properties", {}), new.get("properties", {})
         parts = [f"+{name}" for name in now if name not in was] + [
             f"-{name}" for name in was if name not in now
         ]
         parts += [f"{name} changed" for name in now if name in was and was[name] != now[name]]
-        yield Change(path="contract.schema", text=f": {', '.join(parts) or 'changed'}", before=old, after=new)
+        yield Change(
+            path="contract.schema",
+            text=f": {', '.join(parts) or ('changed' if old != new else 'reordered')}",
+            before=old,
+            after=new,
+        )
     rules_before = {rule["name"]: rule for rule in before["rules"]}
     rules_after = {rule["name"]: rule for rule in after["rules"]}
     if before["rules"] != after["rules"]:
@@ -101,11 +107,13 @@ def _prompt(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> I
         if before[name] != after[name]:
             text = f": {_lines(before[name], after[name])}"
             yield Change(path=f"{path}.{name}", text=text, before=before[name], after=after[name])
-    old, new = before["examples"], after["examples"]
+    old, new = [[_ordered(example) for example in side["examples"]] for side in (before, after)]
     if old != new:
         added, gone = _delta(old, new)
         text = " ".join([f"+{added}"] * bool(added) + [f"-{gone}"] * bool(gone)) or "reordered"
-        yield Change(path=f"{path}.examples", text=f" {text}", before=old, after=new)
+        yield Change(
+            path=f"{path}.examples", text=f" {text}", before=before["examples"], after=after["examples"]
+        )
     yield from _value(f"{path}.missing", before["missing"], after["missing"])
 
 
@@ -117,6 +125,11 @@ def _lines(before: str, after: str) -> str:
         changed, gone, added = changed + both, gone + i2 - i1 - both, added + j2 - j1 - both
     counts = ((changed, "changed"), (added, "added"), (gone, "removed"))
     return ", ".join(f"{n} line{'s' * (n > 1)} {what}" for n, what in counts if n)
+
+
+def _ordered(value: object) -> str:
+    """Give a value as text, in which the order of keys counts: it is the order in which models read and write."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _delta(before: Sequence[Any], after: Sequence[Any]) -> tuple[int, int]:

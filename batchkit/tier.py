@@ -75,7 +75,7 @@ def facts_of(model: str) -> ThinkingFacts:
 
 def _plain(params: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        copy: dict[str, Any] = json.loads(json.dumps(dict(params), allow_nan=False))
+        copy: dict[str, Any] = json.loads(json.dumps(dict(params), sort_keys=True, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise TierError(f"a tier's params are plain JSON values: {error}") from error
     return copy
@@ -90,7 +90,7 @@ class Tier:
         max_tokens: The most tokens of an answer, thinking included.
         thinking: ``"off"``, an effort from ``"low"`` to ``"max"``, or ``"between_tools"``.
         prompt: Used at this tier in place of the spec's.
-        params: Further parameters of the Messages API, plain JSON.
+        params: Further parameters of the Messages API, plain JSON. They are kept by name, whatever their order.
         price: In place of the table's.
 
     Raises:

@@ -17,6 +17,7 @@ from batchkit.tier import Tier
 
 class Answer(BaseModel):
     note: str
+    key: str = ""
 
 
 NAME = st.sampled_from(["a", "b", "Product Name", "größe"])
@@ -43,8 +44,12 @@ def test_doubled_braces_give_any_text_back(text: str) -> None:
 CLEAN = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 
 
+def reversed_keys(value: dict[str, Any]) -> dict[str, Any]:
+    return dict(reversed(list(value.items())))
+
+
 def make(system: str, examples: list[dict[str, str]], params: dict[str, Any]) -> Spec[Answer]:
-    shown = [Example({"a": e["a"]}, {"note": e["note"]}) for e in examples]
+    shown = [Example(e, {"note": e["note"], "key": e["a"]}) for e in examples]
     return Spec(
         Contract(Answer),
         Prompt("{a}", system=system, examples=shown),
@@ -67,7 +72,7 @@ def test_a_stored_spec_is_the_same(
     spec = make(system, examples, params)
     stored = StoredSpec.load(spec.body())
     assert (stored.fingerprint, stored.static()) == (spec.fingerprint, spec.static())
-    reordered = make(system, examples, dict(reversed(list(params.items()))))
+    reordered = make(system, [reversed_keys(e) for e in examples], reversed_keys(params))
     assert reordered.fingerprint == spec.fingerprint
 
 
@@ -84,4 +89,4 @@ def test_canonical_json(value: dict[str, Any]) -> None:
     """Canonical JSON reads back to its value and does not depend on the order of keys."""
     text = canonical(value)
     assert json.loads(text) == value
-    assert canonical(dict(reversed(list(value.items())))) == text
+    assert canonical(reversed_keys(value)) == text

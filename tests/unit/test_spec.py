@@ -265,6 +265,27 @@ def test_a_stored_spec_renders_the_same() -> None:
     assert (stored.key, stored.prefix, stored.metadata) == ("sku", "sku_", ("source",))
 
 
+def test_the_order_of_fields_counts() -> None:
+    """A model writes its fields in the schema's order and reads examples as written, so both orders count and are kept."""
+
+    class Turned(BaseModel):
+        summary: str
+        category: Literal["Audio", "Cables"] | None
+
+    turned = make(contract=Contract(Turned, rules=[no_brand], sparse=lambda out: out.category is None))
+    assert turned.fingerprint != make().fingerprint
+    assert turned.stored().fields == ("summary", "category")
+    assert str(turned.diff(make())) == "contract.schema: reordered; tiers: same"
+    output = {"summary": "s", "category": None}
+    swapped = (
+        make(prompt=PROMPT.with_examples(EXAMPLE)),
+        make(prompt=PROMPT.with_examples(Example(EXAMPLE.row, output))),
+    )
+    assert swapped[0].fingerprint != swapped[1].fingerprint
+    assert str(swapped[1].diff(swapped[0])) == "prompt.examples +1 -1; tiers: same"
+    assert '{"summary": "s", "category": null}' in swapped[1].stored().static()
+
+
 def test_reordered_rules_and_globs_are_told() -> None:
     """Order counts for rules; of globs that are equally specific the later one wins, so theirs counts too."""
     two = make(contract=Contract(Answer, rules=[short, no_brand]))
