@@ -44,7 +44,7 @@ class Guard:
     def __init__(self, database: Path | None, seq: Callable[[], int]) -> None:
         self._database = database
         self._inode = 0 if database is None else database.stat().st_ino
-        self._unsaved = False
+        self._unsaved: int | None = None
         self.why = "" if database is None else self._compare(seq)
 
     @property
@@ -57,7 +57,7 @@ class Guard:
 
         Raises:
             StoreHeld: it looks copied or restored and nobody confirmed it, or its file was replaced.
-            StoreError: the guard file could not be written after the last send.
+            StoreError: the guard file could not be written after the last send, and still cannot.
         """
         if self.why:
             raise StoreHeld(f"{self._database}: {self.why}. {_FIX}")
@@ -72,10 +72,8 @@ class Guard:
                 f"{self._database} was moved away or replaced while it was open; nothing was sent. "
                 "Put the file back, or open the store again."
             )
-        if self._unsaved:
-            raise StoreError(
-                f"{self.path} could not be written after the last send; make it writable and open the store again"
-            )
+        if self._unsaved is not None:
+            self.save(self._unsaved)
 
     def note(self, seq: int) -> None:
         """Remember a write that a backup must not undo. A failure is reported by the next `check`."""
@@ -84,9 +82,7 @@ class Guard:
         try:
             self.save(seq)
         except StoreError:
-            self._unsaved = True
-        else:
-            self._unsaved = False
+            self._unsaved = seq
 
     def confirm(self, seq: int) -> None:
         """Take the database as it is now for the only one."""
@@ -106,7 +102,9 @@ class Guard:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
+            self._unsaved = None
         except OSError as error:
+            fresh.unlink(missing_ok=True)
             raise StoreError(
                 f"{path} cannot be written ({error.strerror}); it protects this store against paying twice"
             ) from error

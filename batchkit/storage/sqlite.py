@@ -46,9 +46,11 @@ class SQLiteStore(SQLiteDocuments, SQLiteRuns, SQLiteFreeze, SQLiteBatches, SQLi
 
     def close(self) -> None:
         """Close the file; twice is fine. A closed store raises StoreError on use."""
-        if self._db.is_open:
-            self._guard.note(self._count_writes())
-        self._db.close()
+        try:
+            if self._db.is_open:
+                self._guard.note(self._count_writes())
+        finally:
+            self._db.close()
 
     def _count_writes(self) -> int:
         with self._db.read() as connection:

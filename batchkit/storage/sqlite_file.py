@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -110,34 +110,32 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """Run a block as one transaction: committed to disk at its end, or undone by any error."""
-        with self._lock:
-            connection = self._live()
-            try:
-                _busy(connection.execute, "BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                _roll_back(connection)
-                raise self._as_ours(error) from error
-            except BaseException:
-                _roll_back(connection)
-                raise
+        with self._transaction("BEGIN IMMEDIATE", "COMMIT") as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Run a block that sees one state of the database."""
+        with self._transaction("BEGIN", "ROLLBACK") as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, begin: str, end: str) -> Iterator[sqlite3.Connection]:
         with self._lock:
             connection = self._live()
-            nested = connection.in_transaction
             try:
-                if not nested:
-                    _busy(connection.execute, "BEGIN")
+                _roll_back(connection)  # what a failed end of the transaction before may have left
+                _busy(connection.execute, begin)
                 yield connection
+                connection.execute(end)
             except sqlite3.Error as error:
-                raise self._as_ours(error) from error
-            finally:
-                if not nested:
+                with suppress(sqlite3.Error):
                     _roll_back(connection)
+                raise self._as_ours(error) from error
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    _roll_back(connection)
+                raise
 
     def close(self) -> None:
         """Close the connection; twice is fine."""

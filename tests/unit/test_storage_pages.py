@@ -1,0 +1,114 @@
+"""Packed pages give back what went in, and their digests can be made again with the standard library."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchkit.ids import MAX_ROWS, RowId, RunId, row_id
+from batchkit.storage.pages import (
+    PackedPage,
+    content,
+    encode_keys,
+    join_lines,
+    locate,
+    pack,
+    page_digest,
+    parse,
+    ranges,
+    run_digest,
+    unpack,
+)
+
+any_text = st.text(st.characters(), max_size=12)  # halves of surrogate pairs included
+
+
+def line(position: int, key: str, fields: dict[str, str | None]) -> bytes:
+    return json.dumps([position, key, fields], sort_keys=True, separators=(",", ":")).encode()
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_packing_is_undone(numbers: list[int]) -> None:
+    """Integers come back, and take eight bytes each, lowest first, on every machine."""
+    packed = pack(numbers)
+    assert list(unpack(packed)) == numbers
+    assert packed == b"".join(n.to_bytes(8, "little", signed=True) for n in numbers)
+
+
+@given(st.lists(st.integers(0, 40)))
+def test_ranges_cover_each_number_once(numbers: list[int]) -> None:
+    """The ranges of an ascending list hold exactly its numbers and never touch."""
+    numbers.sort()
+    spans = list(ranges(numbers))
+    assert [n for first, last in spans for n in range(first, last + 1)] == sorted(set(numbers))
+    assert all(a[1] + 1 < b[0] for a, b in itertools.pairwise(spans))
+
+
+def test_digests_are_plain_sha256() -> None:
+    """A page is hashed as its lines joined by newlines, a run as its pages' digests joined by newlines."""
+    joined = join_lines([b'[0,"a",{}]', b'[1,"b",{}]'])
+    assert page_digest(joined) == hashlib.sha256(b'[0,"a",{}]\n[1,"b",{}]').hexdigest()
+    assert run_digest(["aa", "bb"]) == hashlib.sha256(b"aa\nbb").hexdigest()
+    assert run_digest([]) == hashlib.sha256(b"").hexdigest()
+
+
+def test_content_is_the_line_without_its_position() -> None:
+    """Two records are the same if their lines differ in position only."""
+    assert content(line(7, "a,b", {"x": "1"})) == content(line(123, "a,b", {"x": "1"}))
+    assert content(line(7, "a", {})) != content(line(7, "b", {}))
+
+
+@given(
+    st.lists(
+        st.tuples(any_text, st.dictionaries(any_text, st.none() | any_text, max_size=3)),
+        min_size=1,
+        max_size=120,
+    ),
+    st.data(),
+)
+def test_a_page_gives_back_its_records(
+    records: list[tuple[str, dict[str, str | None]]], data: st.DataObject
+) -> None:
+    """Keys, sizes and fields come back, whether few or many records are asked for, in any order."""
+    lines = [line(n, key, fields) for n, (key, fields) in enumerate(records)]
+    loads: list[int] = []
+
+    def load() -> bytes:
+        loads.append(1)
+        return join_lines(lines)
+
+    page = PackedPage(encode_keys([key for key, _ in records]), pack(range(len(records))), load)
+    assert page.keys == [key for key, _ in records]
+    assert list(page.sizes) == list(range(len(records)))
+    assert loads == []
+    for _ in range(2):
+        offsets = data.draw(st.lists(st.integers(0, len(records) - 1), max_size=2 * len(records)))
+        assert page.fields(offsets) == [records[n][1] for n in offsets]
+    assert len(loads) <= 1
+
+
+def test_lines_stay_available_after_parsing() -> None:
+    """Lines can be read after the whole page was parsed."""
+    lines = [line(n, "k", {}) for n in range(100)]
+    page = PackedPage(encode_keys(["k"] * 100), pack([0] * 100), lambda: join_lines(lines))
+    assert page.fields(range(100)) == [{}] * 100
+    assert page.lines() == lines
+
+
+def test_a_row_is_found_on_its_page() -> None:
+    """Pages start at multiples of their length within each run."""
+    run = RunId(3)
+    assert locate(row_id(run, 0)) == (row_id(run, 0), 0)
+    assert locate(row_id(run, 1234)) == (row_id(run, 1000), 234)
+    assert locate(RowId(row_id(run, MAX_ROWS - 1)))[0] < row_id(RunId(4), 0)
+
+
+def test_parse_reads_escaped_halves() -> None:
+    """JSON with an escaped half of a surrogate pair is read."""
+    value: Any = parse(b'["\\ud83d"]')
+    assert value == ["\ud83d"]
