@@ -73,12 +73,9 @@ def _contract(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[C
             f"-{name}" for name in was if name not in now
         ]
         parts += [f"{name} changed" for name in now if name in was and was[name] != now[name]]
-        yield Change(
-            path="contract.schema",
-            text=f": {', '.join(parts) or ('changed' if old != new else 'reordered')}",
-            before=old,
-            after=new,
-        )
+        if not parts and list(was) != list(now):
+            parts = ["fields reordered"]
+        yield Change(path="contract.schema", text=f": {', '.join(parts) or 'changed'}", before=old, after=new)
     rules_before = {rule["name"]: rule for rule in before["rules"]}
     rules_after = {rule["name"]: rule for rule in after["rules"]}
     if before["rules"] != after["rules"]:

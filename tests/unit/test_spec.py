@@ -275,7 +275,7 @@ def test_the_order_of_fields_counts() -> None:
     turned = make(contract=Contract(Turned, rules=[no_brand], sparse=lambda out: out.category is None))
     assert turned.fingerprint != make().fingerprint
     assert turned.stored().fields == ("summary", "category")
-    assert str(turned.diff(make())) == "contract.schema: reordered; tiers: same"
+    assert str(turned.diff(make())) == "contract.schema: fields reordered; tiers: same"
     output = {"summary": "s", "category": None}
     swapped = (
         make(prompt=PROMPT.with_examples(EXAMPLE)),
