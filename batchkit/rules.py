@@ -6,6 +6,7 @@ import inspect
 import io
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
 
 import attrs
@@ -187,23 +188,26 @@ def lambda_source(fn: Callable[..., Any]) -> str:
         ) from error
     code = fn.__code__
     first = lines[code.co_firstlineno - 1] if code.co_firstlineno <= len(lines) else ""
-    starts = [at for at in range(len(first)) if first.startswith("lambda", at)]
     rest = lines[code.co_firstlineno :]
-    texts = [_expression("".join([first[at:], *rest])) for at in starts]
-    same = {text for text in texts if text and _is_code_of(text, code)}
-    if len(same) != 1:
+    found = set()
+    for start in (at for at in range(len(first)) if first.startswith("lambda", at)):
+        text = "".join([first[start:], *rest])
+        # Whether it stands in brackets, where a line's end does not end it, is not known from here.
+        found |= {piece for piece in (_cut(text, "("), _cut(text, "")) if _compiles_to(piece, code)}
+    texts = {" ".join(piece.split()) for piece in found}
+    if len(texts) != 1:
         raise ContractError(
             f"the source text of a lambda on line {code.co_firstlineno} cannot be told apart; {advice}"
         )
-    return same.pop()
+    return texts.pop()
 
 
-def _expression(text: str) -> str:
-    """Cut a text that begins with a lambda at the lambda's end."""
-    depth = pending = 0
-    row, column = 1, 0
+def _cut(text: str, opening: str) -> str:
+    """Cut a text that begins with a lambda at the lambda's end, as if ``opening`` stood before it."""
+    depth, pending = -len(opening), 0
+    row, column = 1, len(opening)
     try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        for token in tokenize.generate_tokens(io.StringIO(opening + text).readline):
             closing = token.string in {")", "]", "}"}
             ends = token.string == "," and not pending
             if depth == 0 and (closing or ends or token.type in {tokenize.NEWLINE, tokenize.ENDMARKER}):
@@ -218,27 +222,32 @@ def _expression(text: str) -> str:
                 row, column = token.end
     except (tokenize.TokenError, SyntaxError):
         pass  # what follows the lambda may be no Python, such as the prose around a code block
-    lines = text.splitlines(keepends=True)[:row]
+    lines = (opening + text).splitlines(keepends=True)[:row]
     lines[-1] = lines[-1][:column]
-    return " ".join("".join(lines).split())
+    return "".join(lines)[len(opening) :]
 
 
-def _is_code_of(text: str, code: Any) -> bool:
+def _compiles_to(text: str, code: CodeType) -> bool:
+    """Tell whether a text is the lambda of this code. What it captures is captured again, so that nothing differs."""
     try:
-        made = compile(f"({text})", "<lambda>", "eval").co_consts
-    except SyntaxError:
+        outer = compile(f"def _({', '.join(code.co_freevars)}): return ({text}\n)", "<lambda>", "exec")
+    except (SyntaxError, ValueError):
         return False
-    return any(_looks(found) == _looks(code) for found in made if hasattr(found, "co_names"))
+    function = next(const for const in outer.co_consts if isinstance(const, CodeType))
+    return any(isinstance(const, CodeType) and _same(const, code) for const in function.co_consts)
 
 
 _INNER = ("<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
 
 
-def _looks(code: Any) -> tuple[Any, ...]:
-    """What a lambda's code has in common wherever it is compiled: free names are globals when it stands alone."""
-    # Python 3.10 keeps the qualified names of inner functions among the constants.
-    constants = [
-        repr(c) for c in code.co_consts if not hasattr(c, "co_names") and not str(c).endswith(_INNER)
-    ]
-    names = {*code.co_names, *code.co_freevars}
-    return code.co_varnames[: code.co_argcount], sorted(names), constants
+def _same(one: Any, two: Any) -> bool:
+    if isinstance(one, str) and isinstance(two, str) and one.endswith(_INNER):
+        return two.endswith(
+            _INNER
+        )  # Python 3.10 keeps the qualified names of inner functions among the constants
+    if not isinstance(one, CodeType) or not isinstance(two, CodeType):
+        return type(one) is type(two) and bool(one == two)
+    said = (one.co_code, one.co_names, one.co_varnames, one.co_freevars, len(one.co_consts))
+    if said != (two.co_code, two.co_names, two.co_varnames, two.co_freevars, len(two.co_consts)):
+        return False
+    return all(map(_same, one.co_consts, two.co_consts))

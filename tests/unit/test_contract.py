@@ -113,6 +113,7 @@ class TestShape:
             GOOD[:-1],
             "\ufeff" + GOOD,
             "\u00a0" + GOOD,
+            "\v" + GOOD,
             '{"a":' * 100_000,
             "[" * 100_000,
             '{"category":' + "9" * 5_000 + "}",
@@ -174,6 +175,16 @@ class TestTypes:
         verdict = Contract(Outer).check(f'{{"inner":{{"size":1}},"weight":{number}}}')
         assert not verdict.valid
         assert verdict.reason in {Reason.OUTPUT_UNPARSEABLE, Reason.OUTPUT_SCHEMA}
+
+    def test_numbers_of_a_flat_answer_are_finite(self) -> None:
+        """A number beyond a float is refused in an answer without inner objects too."""
+
+        class Scored(BaseModel):
+            score: float
+
+        assert Contract(Scored).check('{"score":1.5}').valid
+        assert Contract(Scored).check('{"score":1e999}').reason is Reason.OUTPUT_UNPARSEABLE
+        assert Contract(Scored).check('{"score":NaN}').reason is Reason.OUTPUT_UNPARSEABLE
 
     def test_a_number_is_not_text(self) -> None:
         """A model's answer is taken at its word: "5" is no number. A person's is read kindly."""
@@ -286,6 +297,15 @@ class TestRefusedContracts:
         with pytest.raises(ContractError, match=r"field 'sizes\[\]' is an open mapping"):
             Contract(Open)
 
+    def test_mappings_with_a_pattern_are_open_too(self) -> None:
+        """Keys that are only told by a pattern are free keys."""
+
+        class Patterned(BaseModel):
+            sizes: dict[Annotated[str, Field(pattern="^a")], int]
+
+        with pytest.raises(ContractError, match="field 'sizes' is an open mapping"):
+            Contract(Patterned)
+
     def test_models_that_keep_extras_are_refused(self) -> None:
         """A model that keeps unknown keys is an open mapping, also inside another."""
 
@@ -391,6 +411,7 @@ class TestLenient:
             (f"{GOOD} or {GOOD}", "more than one JSON object"),
             (f"{{}} and {GOOD}", "more than one JSON object"),
             ("nothing here {x}", "no JSON object"),
+            ('{"category":"\\ud800"}', "not exactly one JSON object"),
             ('{"a": {"category": ', "a JSON object that is broken"),
             (f'{{"broken": {GOOD}, oops', "a JSON object that is broken"),
             ('text {"a":' * 30_000, "too long to look for an object in"),
@@ -469,11 +490,15 @@ class TestRules:
     def test_names_and_versions_are_the_identity(self) -> None:
         """Rules stand in the identity by name and version; a lambda by its text, whatever its layout."""
         one = Contract(Attributes, rules=[one_sentence], sparse=lambda out: out.category is None)
+        # fmt: off
         two = Contract(
             Attributes,
             rules=[one_sentence],
-            sparse=lambda out: out.category is None,
+            sparse=lambda out: out.category
+                is None
+                # the comment is no part of it
         )
+        # fmt: on
         assert one.identity["rules"] == [{"name": "one_sentence", "version": 1}]
         assert one.identity["sparse"]["source"] == "lambda out: out.category is None"
         assert one == two
@@ -539,11 +564,41 @@ class TestRules:
         with pytest.raises(ContractError, match="named function"):
             Contract(Attributes, rules=[made])
 
-    def test_twins_on_one_line_are_refused(self) -> None:
-        """Two lambdas that cannot be told apart are refused rather than mixed up."""
-        rules: list[Any] = [lambda out: out.summary == "a" + str(1), lambda out: out.summary != "a" + str(1)]  # fmt: skip
+    def test_lambdas_that_look_alike(self) -> None:
+        """Two lambdas on one line that differ in an operator keep their own texts; two that are the same share one."""
+        rules: list[Any] = [lambda out: out.summary == "a", lambda out: out.summary != "a"]  # fmt: skip
+        told = [rule["source"] for rule in Contract(Attributes, rules=rules).identity["rules"]]
+        assert told == ['lambda out: out.summary == "a"', 'lambda out: out.summary != "a"']
+
+    def test_lambdas_over_several_lines(self) -> None:
+        """A lambda's text goes on over line ends inside brackets, and ends with its line outside of them."""
+        alone = lambda out: out.summary != "a"  # noqa: E731
+        limit = 5
+        # fmt: off
+        rules: list[Any] = [
+            alone,
+            lambda out: (
+                len(out.summary)
+                > limit
+            ) or out.category == "Cables",
+            lambda out: out.summary
+                != "b",
+        ]
+        # fmt: on
+        told = [rule["source"] for rule in Contract(Attributes, rules=rules).identity["rules"]]
+        assert told == [
+            'lambda out: out.summary != "a"',
+            'lambda out: ( len(out.summary) > limit ) or out.category == "Cables"',
+            'lambda out: out.summary != "b"',
+        ]
+
+    def test_a_text_that_moved_is_refused(self) -> None:
+        """Where the file no longer says what was compiled, the lambda has no text that could stand for it."""
+        made: Any = lambda out: out.summary  # noqa: E731
+        other: Any = lambda out: out.category  # noqa: E731
+        made.__code__ = made.__code__.replace(co_firstlineno=other.__code__.co_firstlineno)
         with pytest.raises(ContractError, match="told apart"):
-            Contract(Attributes, rules=rules)
+            Contract(Attributes, rules=[made])
 
     def test_what_has_no_name_is_refused(self) -> None:
         """A callable object needs a name; with one it serves."""

@@ -19,6 +19,7 @@ from batchkit.policy import (
     ToHuman,
     escalate,
     human,
+    pause,
     quarantine,
     resend,
     retry,
@@ -100,6 +101,13 @@ def test_a_resend_keeps_what_the_row_was_judged_for() -> None:
     paused = escalator.decide(Reason.API_CREDIT, tier=0, tries=1, resends=1)
     assert (paused.event, paused.keep_reason) == (RowEvent.MONEY_PAUSED, True)
     assert not retried.keep_reason
+
+
+def test_a_pause_counts_nothing() -> None:
+    """A ladder that pauses on an answer leaves the row's counts as they were."""
+    escalator = make(Policy.default().on("output.rule", pause()))
+    found = escalator.decide(Reason.OUTPUT_RULE, tier=0, tries=1, resends=2)
+    assert (found.event, found.tier, found.tries, found.resends) == (RowEvent.MONEY_PAUSED, 0, 1, 2)
 
 
 def test_a_canceled_line_of_a_canceling_run() -> None:

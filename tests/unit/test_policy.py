@@ -77,6 +77,8 @@ def test_the_most_specific_glob_wins() -> None:
     again = policy.on("output.schema", quarantine())
     assert again.ladder(Reason.OUTPUT_SCHEMA) == (Quarantine(),)
     assert policy.ladder(Reason.OUTPUT_SCHEMA) == (ToHuman(),)
+    longer = Policy().on("output.schema", human()).on("*output.schema*", pause())
+    assert longer.ladder(Reason.OUTPUT_SCHEMA) == (ToHuman(),)
     equal = Policy().on("output.s*", human()).on("output.*a", pause())
     assert equal.ladder(Reason.OUTPUT_SCHEMA) == (Pause(),)
 

@@ -191,6 +191,8 @@ def test_an_answer_without_usage_is_still_judged() -> None:
         ("timeout_error", "late", Reason.API_TIMEOUT),
         ("api_error", "Internal", Reason.API_SERVER),
         ("overloaded_error", "Overloaded", Reason.API_OVERLOADED),
+        ("overloaded_error", "spend limit service overloaded", Reason.API_OVERLOADED),
+        ("billing_error", "Your credit balance is too low", Reason.API_BILLING),
         ("request_too_large", "too large", Reason.INPUT_TOO_LARGE),
         ("brand_new_error", "?", Reason.API_UNKNOWN),
     ],
