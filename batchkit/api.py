@@ -37,6 +37,8 @@ WRITE_TIMEOUT = 30.0
 READ_TIMEOUT = 120.0
 GET_TIMEOUT = 60.0
 GET_ATTEMPTS = 4
+STREAMED = {"x-stainless-raw-response": "stream"}
+"""How the SDK is told to hand over an answer unread; a middleware sees what it sees of ``with_streaming_response``."""
 MOST_ANSWER = 1_000_000
 """Bytes of a create's answer that are read; a Message Batch has about 700."""
 
@@ -216,13 +218,16 @@ class Gateway:
         with _one_shot(anthropic, self.client) as client:
             call: Any = client.post
             try:
-                response = call(
+                wrapped = call(
                     BATCHES,
                     content=body,
-                    cast_to=httpx2.Response,
-                    stream=True,
+                    cast_to=anthropic.APIResponse[object],
                     options={
-                        "headers": {"content-type": "application/json", "content-length": str(len(body))},
+                        "headers": {
+                            **STREAMED,
+                            "content-type": "application/json",
+                            "content-length": str(len(body)),
+                        },
                         "timeout": httpx2.Timeout(
                             connect=CONNECT_TIMEOUT, read=timeout, write=WRITE_TIMEOUT, pool=CONNECT_TIMEOUT
                         ),
@@ -233,6 +238,7 @@ class Gateway:
                 return self._answer(error.response, body.handed_over, _read(error.response))
             except Exception as error:
                 return CreateAnswer(handed_over=body.handed_over, causes=_causes(error))
+            response = wrapped.http_response
             try:
                 content = _read_capped(response, self._clock.monotonic, timeout)
             except Exception as error:
@@ -309,13 +315,16 @@ class Gateway:
         }
         if query:
             options["params"] = query
+        if stream:
+            options["headers"] = STREAMED
         client: Any = self.client
         try:
-            response: httpx2.Response
+            wrapper = anthropic.APIResponse[object]
             if method == "GET":
-                response = client.get(path, cast_to=httpx2.Response, options=options, stream=stream)
+                answer = client.get(path, cast_to=wrapper, options=options)
             else:
-                response = client.post(path, cast_to=httpx2.Response, options=options, body=body)
+                answer = client.post(path, cast_to=wrapper, options=options, body=body)
+            response: httpx2.Response = answer.http_response
         except anthropic.APIStatusError as error:
             if missing and error.response.status_code == 404:
                 return error.response

@@ -44,6 +44,8 @@ READINGS = 3
 """Complete readings that must disagree before a person is asked."""
 MISSES = 10
 """Times in a row that a known batch must be unknown to the API, besides 24 hours, before a person is asked."""
+TOGETHER = 10.0
+"""Seconds within which polls are made in one go."""
 BY_ID = 3
 """Running batches up to which each is asked for by id; more are looked up in the list."""
 
@@ -115,8 +117,11 @@ class ResultCollector(Generic[T]):
         """
         live = self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.LIVE})))
         now = self._store.now()
-        due = [batch for batch in live if self._next_look.get(batch.id, 0.0) <= now]
-        self._next_look = {batch.id: self._next_look.get(batch.id, now) for batch in live}
+        looks = {batch.id: self._next_look.get(batch.id, now) for batch in live}
+        # Once somebody has to ask, those whose turn is near are asked after too: fewer passes, no more calls.
+        near = now + TOGETHER if any(at <= now for at in looks.values()) else now
+        due = [batch for batch in live if looks[batch.id] <= near]
+        self._next_look = looks
         listed = self._listed() if len(due) > BY_ID else {}
         for batch in due:
             if self._look(lease, batch, listed, now):

@@ -77,6 +77,13 @@ class Faulty:
                 return response
         return self.api.handle(request)
 
+    @property
+    def now(self) -> float:
+        return self.api.now
+
+    def advance(self, seconds: float) -> float:
+        return self.api.advance(seconds)
+
     def count(self, method: str, tail: str) -> int:
         return sum(m == method and p.endswith(tail) for m, p in self.seen)
 
