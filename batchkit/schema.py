@@ -35,6 +35,14 @@ def allowed(schema: Schema) -> dict[str, tuple[Any, ...]]:
     return found
 
 
+def branches(schema: Schema, field: str) -> tuple[Schema, ...]:
+    """Give what one field of the answer may be: its schema, or each branch where there are several."""
+    defs = _defs(schema)
+    node = _resolved(_properties(_resolved(schema, defs))[field], defs)
+    kinds = node.get("anyOf") or node.get("oneOf") or (node,)
+    return tuple(_resolved(kind, defs) for kind in kinds)
+
+
 def has_numbers(schema: Schema) -> bool:
     """Tell whether a value may be a floating-point number, which JSON texts can overflow."""
     return any(str(node.get("type")) == "number" for _, node in _walk(schema, _defs(schema)))

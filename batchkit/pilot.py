@@ -1,0 +1,589 @@
+"""The pilot: hard rows in a small batch, read by a person until the spec passes; then spec and rows are locked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, cast
+
+import attrs
+from typing_extensions import TypeVar
+
+from batchkit import source
+from batchkit.comparison import Comparison, Standing, compare
+from batchkit.contract import Contract
+from batchkit.desks import plain_output
+from batchkit.errors import GateNotMet, NotLocked, SpecChanged, StoreError, UsageError
+from batchkit.evalset import EvalRow, EvalSet
+from batchkit.gate import Gate, failing_tags
+from batchkit.grading import VERDICTS, Case, Grade, Verdict, grade_case, grade_cases
+from batchkit.judgements import Judgement, pilot_scope, read_judgements, shown_hash, standing_judgements
+from batchkit.lock import Lock, read_lock, write_lock
+from batchkit.model import DocKind, RowView, Where
+from batchkit.model import Run as RunRecord
+from batchkit.people import Review
+from batchkit.progress import Progress
+from batchkit.reasons import Reason
+from batchkit.rows import Row, Rows
+from batchkit.sampler import Picked, Sampler, hard_rows, random_rows
+from batchkit.scorers import Score, Scorer, chosen_scorers
+from batchkit.spec import Spec
+from batchkit.specs import recall_spec
+from batchkit.standing import progress_of
+from batchkit.states import RunState
+from batchkit.storage import Store
+
+if TYPE_CHECKING:
+    from batchkit.workflow import Workflow
+
+T = TypeVar("T", default=Any)
+
+FORMAT = 1
+
+
+@attrs.frozen(kw_only=True)
+class Version(Generic[T]):
+    """The sampled rows, answered under one spec: a small run of its own."""
+
+    number: int
+    pilot: Pilot[T] = attrs.field(repr=False)
+    record: RunRecord = attrs.field(repr=False)
+
+    @property
+    def spec(self) -> Spec[T]:
+        """Give the spec it ran under.
+
+        Raises:
+            SpecChanged: this code's contract is another than the one it was run with.
+        """
+        return self.pilot.spec_of(self.record)
+
+    @property
+    def progress(self) -> Progress:
+        """Give where its run stands."""
+        return progress_of(self.pilot.store, self.record)
+
+    @property
+    def done(self) -> bool:
+        """Tell whether every row is closed."""
+        return self.record.state is RunState.CLOSED
+
+    @property
+    def rows(self) -> Rows[T]:
+        """Give its rows."""
+        return self.pilot.rows(version=self.number)
+
+    @property
+    def grade(self) -> Grade:
+        """Give its answers against what people said, so far."""
+        return self.pilot.grade(self.number)
+
+    def __iter__(self) -> Iterator[Row[T]]:
+        """Give its rows, in the order they were picked."""
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        """Name it, and say how far reading it is."""
+        return f"v{self.number}: spec {self.record.spec[:6]}, {self.pilot.review(self.number).progress}"
+
+
+class Pilot(Generic[T]):
+    """Some rows, read by people in version after version, until a spec is good enough to be locked."""
+
+    def __init__(self, flow: Workflow[T], name: str, key: str, picked: tuple[Picked, ...]) -> None:
+        """Hold the rows of a pilot; :meth:`of` finds or makes it."""
+        self._flow = flow
+        self._name = name
+        self._key = key
+        self._picked = {row.key: row for row in picked}
+        self._specs: dict[str, Spec[T]] = {flow.spec.fingerprint: flow.spec}
+
+    @classmethod
+    def of(
+        cls,
+        flow: Workflow[T],
+        rows: object | None,
+        *,
+        name: str = "pilot",
+        size: int = 100,
+        keys: tuple[str, ...] = (),
+        sampler: Sampler | None = None,
+    ) -> Pilot[T]:
+        """Give the pilot of this name; sample its rows where there is none yet.
+
+        All columns of a sampled record are kept, so that a later prompt can use another one.
+
+        Raises:
+            UsageError: there is no pilot of this name and no rows to sample from, one of ``keys`` is not among the
+                rows, or an existing pilot lacks one.
+        """
+        if not name or "/" in name or name != name.strip():
+            raise UsageError(f"{name!r} is no name for a pilot: some text without '/'")
+        if flow.store.get(DocKind.PILOT, name) is None:
+            if rows is None:
+                raise UsageError(
+                    f"there is no pilot {name!r} in this store yet; give it rows to sample from: flow.pilot(rows)"
+                )
+            body = _sampled(flow.spec, rows, name=name, size=size, keys=keys, sampler=sampler or hard_rows)
+            try:
+                flow.store.put(DocKind.PILOT, name, body)
+            except StoreError:
+                # Somebody else sampled one of this name meanwhile: theirs is the pilot.
+                if flow.store.get(DocKind.PILOT, name) is None:
+                    raise
+        held = json.loads(flow.store.get(DocKind.PILOT, name) or b"{}")
+        picked = tuple(
+            Picked(
+                key=row["record"][held["key"]], record=row["record"], tags=tuple(row["tags"]), why=row["why"]
+            )
+            for row in held["rows"]
+        )
+        absent = [key for key in keys if key not in {row.key for row in picked}]
+        if absent:
+            raise UsageError(
+                f"the pilot {name!r} was sampled before, without {', '.join(map(repr, absent[:5]))}; its rows do not "
+                "change. Another name makes another pilot: flow.pilot(rows, name=..., keys=[...])"
+            )
+        return cls(flow, name, held["key"], picked)
+
+    # ---------------------------------------------------------------- what there is
+
+    @property
+    def name(self) -> str:
+        """Give the pilot's name."""
+        return self._name
+
+    @property
+    def store(self) -> Store:
+        """Give the store it lives in."""
+        return self._flow.store
+
+    @property
+    def sample(self) -> tuple[Picked, ...]:
+        """Give the sampled rows, with what each is and why it was picked."""
+        return tuple(self._picked.values())
+
+    @property
+    def versions(self) -> tuple[Version[T], ...]:
+        """Give the versions, oldest first."""
+        found: dict[int, RunRecord] = {}
+        for record in self.store.runs():
+            name, mark, number = record.name.rpartition("/v")
+            if mark and name == self._name and number.isdigit():
+                found[int(number)] = record
+        return tuple(Version(number=n, pilot=self, record=record) for n, record in sorted(found.items()))
+
+    def version(self, number: int = -1) -> Version[T]:
+        """Give one version: by its number, or counted from the end, -1 the latest.
+
+        Raises:
+            UsageError: there is none.
+        """
+        versions = self.versions
+        if number < 0 and -number <= len(versions):
+            return versions[number]
+        for version in versions:
+            if version.number == number:
+                return version
+        known = ", ".join(f"v{version.number}" for version in versions) or "none: pilot.run() makes the first"
+        raise UsageError(f"the pilot {self._name!r} has no version {number}; there is {known}")
+
+    def spec_of(self, record: RunRecord) -> Spec[T]:
+        """Give the spec that a version's run was started with.
+
+        Raises:
+            SpecChanged: this code's contract is another than the one it was run with.
+        """
+        known = self._specs.get(record.spec)
+        return known if known is not None else recall_spec(self.store, record.spec, self._flow.spec)
+
+    def rows(self, *, verdict: str | None = None, version: int = -1) -> Rows[T]:
+        """Give the rows of a version.
+
+        Args:
+            verdict: only those of which this was said: ``accept``, ``edit``, ``reject``, or ``unread``.
+            version: by its number, or counted from the end.
+
+        Raises:
+            UsageError: no such verdict or version.
+        """
+        chosen = self.version(version)
+        every = Rows(
+            self.store, chosen.record.id, contract=self._contract(chosen.record), rerunner=self._flow
+        )
+        if verdict is None:
+            return every
+        if verdict not in {*VERDICTS, "unread"}:
+            raise UsageError(
+                f"{verdict!r} is no verdict of a pilot; they are {', '.join(VERDICTS)} and unread"
+            )
+        reading = self.reading(chosen)
+        return every.where(keys=[key for key, one in reading.items() if (one.verdict or "unread") == verdict])
+
+    # ---------------------------------------------------------------- running
+
+    def run(self, spec: Spec[T] | None = None) -> Version[T]:
+        """Answer the sampled rows under a spec, as one small batch, and wait for it.
+
+        A spec that was run before is not paid again: its version is given, resumed where it is unfinished.
+
+        Args:
+            spec: None takes the latest version's, or the workflow's where there is none.
+
+        Returns:
+            The version. Where a person or money is needed it is not ``done``; ``progress.needs`` says why.
+
+        Raises:
+            UsageError: the spec's key is another than the pilot's.
+            SpecChanged: the latest version's spec has another contract than this code; pass the spec.
+        """
+        versions = self.versions
+        if spec is None:
+            spec = self.spec_of(versions[-1].record) if versions else self._flow.spec
+        if spec.key != self._key:
+            raise UsageError(
+                f"the pilot {self._name!r} knows its rows by {self._key!r}, the spec by {spec.key!r}; "
+                "another name makes another pilot"
+            )
+        self._specs[spec.fingerprint] = spec
+        same = [version.number for version in versions if version.record.spec == spec.fingerprint]
+        number = same[-1] if same else (versions[-1].number + 1 if versions else 1)
+        records = [dict(row.record) for row in self._picked.values()]
+        options: dict[str, object] = {
+            "canary": 0,
+            "on_duplicate": "refuse",
+            "pilot": self._name,
+            "version": number,
+        }
+        run = self._flow.start_unlocked(f"{self._name}/v{number}", records, spec=spec, options=options)
+        if run.record.state is not RunState.CLOSED:
+            run.wait()
+        return self.version(number)
+
+    # ---------------------------------------------------------------- reading
+
+    def review(self, version: int = -1, *, only_changed: bool = True) -> Review[T]:
+        """Give the rows of a version to be read.
+
+        A row whose answer is the same as in an earlier version keeps what was said of it. Once a spec of this pilot
+        is locked, so does a row whose new answer is graded equal to the expected one.
+
+        Args:
+            version: by its number, or counted from the end.
+            only_changed: leave out rows that need nobody any more.
+        """
+        from batchkit.pilot_desk import PilotDesk
+
+        return Review(PilotDesk(self, self.version(version), only_changed=only_changed))
+
+    def reading(self, version: Version[T]) -> dict[str, Reading]:
+        """Give how every row of a version stands: its answer, and what was said of exactly that answer."""
+        contract = self._contract(version.record)
+        history = self.judgements()
+        scorers = chosen_scorers(contract.schema, named=self._scorers()) if contract is not None else {}
+        graded = self._is_locked()
+        found: dict[str, Reading] = {}
+        for view in self._views(version):
+            held = history.get(view.key, [])
+            shown = shown_hash(view)
+            said = tuple(judgement for judgement in held if judgement.shown == shown)
+            expectation = self._expectation(view, held, contract)
+            case = self._case(view, contract, expectation, said[-1] if said else None)
+            verdict = case.read
+            if verdict is None and graded and expectation is not None:
+                passed = grade_case(case, scorers)
+                verdict = "accept" if passed is not None and passed.good else None
+            found[view.key] = Reading(
+                view=view,
+                picked=self._picked[view.key],
+                case=case,
+                shown=shown,
+                history=said,
+                verdict=verdict,
+                expectation=expectation,
+            )
+        return found
+
+    def judgements(self) -> dict[str, list[Judgement]]:
+        """Give everything that people said of the sampled rows and did not take back, by key."""
+        return standing_judgements(read_judgements(self.store, pilot_scope(self._name)))
+
+    def grade(self, version: int = -1, *, scorers: Mapping[str, Score] = {}) -> Grade:
+        """Count how many answers of a version are good.
+
+        A row that was read counts as it was judged. One that was not is compared with what people said of other
+        answers to it, field by field; where nobody said anything, it is listed as unread.
+
+        Args:
+            version: by its number, or counted from the end.
+            scorers: comparisons by field, ``fn(expected, actual, row) -> bool or float``.
+
+        Raises:
+            UsageError: a scorer is of a field that does not exist.
+        """
+        chosen = self.version(version)
+        cases = [one.case for one in self.reading(chosen).values()]
+        return grade_cases(cases, self._chosen(chosen, scorers))
+
+    def compare(self, a: int = -2, b: int = -1) -> Comparison:
+        """Sort the rows of two versions into fixed, broken, changed and same.
+
+        Args:
+            a: the earlier version, by its number or counted from the end.
+            b: the later one.
+        """
+        earlier, later = self.version(a), self.version(b)
+        return compare((earlier.number, self._standings(earlier)), (later.number, self._standings(later)))
+
+    def _standings(self, version: Version[T]) -> dict[str, Standing]:
+        contract = self._contract(version.record)
+        scorers = chosen_scorers(contract.schema, named=self._scorers()) if contract is not None else {}
+        standings: dict[str, Standing] = {}
+        for key, one in self.reading(version).items():
+            graded = grade_case(one.case, scorers)
+            good = None if graded is None else graded.good
+            standings[key] = Standing(shown=one.shown, output=one.case.actual, good=good)
+        return standings
+
+    # ---------------------------------------------------------------- eval set and lock
+
+    @property
+    def eval_set(self) -> EvalSet[T]:
+        """Give the sampled rows with what people said of them so far, for the latest version's contract."""
+        return self._eval_set(self.version(-1))
+
+    @property
+    def locks(self) -> tuple[Lock[T], ...]:
+        """Give the locks of this pilot's versions that this code's contract can read, oldest version first."""
+        found: list[Lock[T]] = []
+        for version in self.versions:
+            try:
+                lock = read_lock(self.store, version.spec)
+            except SpecChanged:
+                continue
+            if lock is not None:
+                found.append(lock)
+        return tuple(found)
+
+    def lock(
+        self, *, by: str, gate: Gate | None = None, note: str = "", scorers: Mapping[str, Score] = {}
+    ) -> Lock[T]:
+        """Accept the latest version: its spec may be run over the catalog from now on.
+
+        A spec that is locked already keeps its lock, whoever asks again.
+
+        Args:
+            by: who accepts it.
+            gate: the shares it must reach; 95 % of all rows unless told.
+            note: in your words.
+            scorers: comparisons by field, for rows that are graded and not read.
+
+        Raises:
+            NotLocked: rows are unread, or the version is not finished.
+            GateNotMet: a share is below the gate. Nothing is lost; the message names the figures.
+            UsageError: no name, or the gate speaks of what is not counted.
+        """
+        if not by:
+            raise UsageError("a lock needs a name: lock(by=...)")
+        version = self.version(-1)
+        spec = version.spec
+        existing = read_lock(self.store, spec)
+        if existing is not None:
+            return existing
+        gate = gate if gate is not None else Gate()
+        if not version.done:
+            raise NotLocked(
+                f"v{version.number} of {self._name!r} is not finished: pilot.run() goes on with it."
+            )
+        unread = [key for key, one in self.reading(version).items() if one.verdict is None]
+        if unread:
+            listed = ", ".join(unread[:5]) + (" …" if len(unread) > 5 else "")
+            raise NotLocked(
+                f"spec {spec.fingerprint[:6]} was not accepted by anyone. {len(unread)} of {len(self._picked)} pilot "
+                f"rows are unread ({listed}): pilot.review().save('review.csv'), then .apply('review.csv', "
+                "reviewer=...). To go on without: start(..., unlocked=True), which the receipt will say."
+            )
+        grade = self.grade(version.number, scorers=scorers)
+        shortfalls = gate.shortfalls(grade)
+        if shortfalls:
+            tags = failing_tags(grade)
+            raise GateNotMet(
+                f"{'; '.join(shortfalls)}."
+                + (f" Failing: {tags}." if tags else "")
+                + ' See pilot.rows(verdict="reject")'
+                ' and pilot.rows(verdict="edit").'
+            )
+        evals = self._eval_set(version, grade.scorers, scorers)
+        lock = Lock(
+            spec=spec,
+            eval_set=evals,
+            by=by,
+            at=self.store.now(),
+            note=note,
+            pilot=self._name,
+            version=version.number,
+            rows=grade.total.rows,
+            good=grade.total.good,
+        )
+        write_lock(self.store, lock, gate=gate, grade=grade, scorers=grade.scorers)
+        return lock
+
+    def _eval_set(
+        self, version: Version[T], names: Mapping[str, str] = {}, given: Mapping[str, Score] = {}
+    ) -> EvalSet[T]:
+        spec = version.spec
+        rows = [row for one in self.reading(version).values() if (row := one.eval_row()) is not None]
+        scorers = {**self._scorers(), **{name: names[name] for name in given if name in names}}
+        made = EvalSet(name=self._name, contract=spec.contract, rows=tuple(rows), scorers=scorers)
+        held = self.store.docs(DocKind.EVALSET, scope=pilot_scope(self._name))
+        for number, (_, body) in enumerate(held, 1):
+            if body == attrs.evolve(made, counter=number).body():
+                return attrs.evolve(made, counter=number)
+        return attrs.evolve(made, counter=len(held) + 1)
+
+    # ---------------------------------------------------------------- inside
+
+    def _contract(self, record: RunRecord) -> Contract[T] | None:
+        try:
+            return self.spec_of(record).contract
+        except SpecChanged:
+            return None
+
+    def _chosen(self, version: Version[T], given: Mapping[str, Score]) -> dict[str, Scorer]:
+        return chosen_scorers(version.spec.contract.schema, named=self._scorers(), given=given)
+
+    def _scorers(self) -> dict[str, str]:
+        """Give the comparisons, by name, that the newest eval set was locked with, where they are batchkit's own."""
+        held = self.store.docs(DocKind.EVALSET, scope=pilot_scope(self._name))
+        if not held:
+            return {}
+        header = json.loads(held[-1][1].split(b"\n", 1)[0])
+        return {str(field): str(name) for field, name in header.get("scorers", {}).items()}
+
+    def _is_locked(self) -> bool:
+        return any(self.store.get(DocKind.LOCK, version.record.spec) is not None for version in self.versions)
+
+    def _views(self, version: Version[T]) -> Iterator[RowView]:
+        where = Where(source=True, results=True)
+        # A pilot is some hundred rows: one page.
+        yield from self.store.page(version.record.id, where, limit=max(1, len(self._picked)))
+
+    def _expectation(
+        self, view: RowView, held: list[Judgement], contract: Contract[T] | None
+    ) -> Judgement | None:
+        """Give what people expect of a row: the last answer they accepted or gave, else the last one they rejected.
+
+        What was said of the same answer later replaces what was said before. An expected answer that breaks
+        the contract of today counts for nothing.
+        """
+        latest = {judgement.shown: judgement for judgement in held}
+        ranked = sorted(
+            latest.values(), key=lambda judgement: (judgement.decision != "reject", held.index(judgement))
+        )
+        if not ranked:
+            return None
+        best = ranked[-1]
+        if best.output is not None and contract is not None and best.decision != "reject":
+            verdict = contract.check(json.dumps(best.output), view.fields or {})
+            if verdict.reason not in {None, Reason.OUTPUT_SPARSE}:
+                return None
+        return best
+
+    def _case(
+        self,
+        view: RowView,
+        contract: Contract[T] | None,
+        expectation: Judgement | None,
+        said: Judgement | None,
+    ) -> Case:
+        rejected = expectation is not None and expectation.decision == "reject"
+        silent = expectation is not None and expectation.decision == "accept" and expectation.output is None
+        expected = expectation.output if expectation is not None and not rejected else None
+        if said is not None and said.decision == "edit":
+            expected = said.output
+        return Case(
+            key=view.key,
+            source=view.fields or {},
+            tags=self._picked[view.key].tags,
+            expected=expected,
+            actual=plain_output(view, contract),
+            read=cast("Verdict", said.decision) if said is not None else None,
+            silent=silent,
+            hushed=view.reason is Reason.INPUT_SPARSE,
+            not_this=expectation.output if expectation is not None and rejected else None,
+        )
+
+    def __repr__(self) -> str:
+        """Name it, and count rows and versions."""
+        return f"<Pilot {self._name!r}: {len(self._picked)} rows, {len(self.versions)} versions>"
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """How one row of one version stands.
+
+    Attributes:
+        view: The row as the store has it.
+        picked: The sampled record.
+        case: The row as it is graded.
+        shown: A hash of what a person sees.
+        history: What was said of exactly that, oldest first.
+        verdict: What stands: said of this answer, or carried over by grade; None where the row is unread.
+        expectation: What people expect of the row.
+    """
+
+    view: RowView
+    picked: Picked
+    case: Case
+    shown: str
+    history: tuple[Judgement, ...]
+    verdict: Verdict | None
+    expectation: Judgement | None
+
+    @property
+    def can_be_accepted(self) -> bool:
+        """Tell whether there is an answer to accept, or none on purpose."""
+        return self.case.actual is not None or self.case.hushed
+
+    def eval_row(self) -> EvalRow | None:
+        """Give the row of an eval set, None where nobody said anything of it."""
+        said = self.expectation
+        if said is None:
+            return None
+        rejected = said.decision == "reject"
+        return EvalRow(
+            key=self.picked.key,
+            source=dict(self.case.source),
+            expected=None if rejected else said.output,
+            verdict=cast("Verdict", said.decision),
+            by=said.by,
+            at=said.at,
+            note=said.note,
+            tags=self.picked.tags,
+            not_this=said.output if rejected else None,
+        )
+
+
+def _sampled(
+    spec: Spec[Any], rows: object, *, name: str, size: int, keys: tuple[str, ...], sampler: Sampler
+) -> bytes:
+    fields = tuple(dict.fromkeys(f for tier in range(len(spec.tiers)) for f in spec.prompt_of(tier).fields))
+    picked = sampler(source.records(rows), key=spec.key, fields=fields, size=size, keys=keys)
+    if not picked:
+        raise UsageError(
+            "there is no row to sample: every record lacks a key or cannot be sent, or there is none"
+        )
+    document = {
+        "format": FORMAT,
+        "name": name,
+        "key": spec.key,
+        "size": size,
+        "keys": list(keys),
+        "fields": list(fields),
+        "sampler": getattr(sampler, "__name__", type(sampler).__name__),
+        "rows": [{"record": dict(row.record), "tags": list(row.tags), "why": row.why} for row in picked],
+    }
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+__all__ = ["EvalSet", "Gate", "Lock", "Pilot", "Reading", "Sampler", "Version", "hard_rows", "random_rows"]
