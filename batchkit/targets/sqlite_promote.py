@@ -15,7 +15,6 @@ from batchkit.targets.mapping import Mapped, value_of
 from batchkit.targets.sqlite_records import Facts, Record, add
 from batchkit.targets.sqlite_session import install
 from batchkit.targets.sqlite_statements import LIST_OTHERS, Statements
-from batchkit.targets.sqlite_table import Table
 
 _SHOWN = 10
 
@@ -177,7 +176,6 @@ def apply(
             tbl=sqls.table.name,
             key_column=sqls.key.name,
             columns=json.dumps([column.name for column in sqls.columns]),
-            shape=shape(sqls.table),
             run=note.run,
             receipt=note.receipt,
             content=note.content,
@@ -197,11 +195,6 @@ def _absent(db: sqlite3.Connection, *, limit: int = -1) -> tuple[str, ...]:
         (limit,),
     )
     return tuple(row[0] for row in found)
-
-
-def shape(table: Table) -> str:
-    """Spell a table's columns."""
-    return json.dumps([column.name for column in table.columns.values()])
 
 
 def expect(done: int, wanted: int, what: str) -> None:

@@ -20,14 +20,13 @@ NOW = Sql("(julianday('now') - 2440587.5) * 86400.0")
 class Facts:
     """What one promotion was and did; the columns of ``batchkit_promotion`` but its id and times.
 
-    ``shape`` spells the table's columns at the time. ``first`` to ``last`` are the ids of its rows in
+    ``first`` to ``last`` are the ids of its rows in
     ``batchkit_before``.
     """
 
     tbl: str
     key_column: str
     columns: str
-    shape: str
     run: str
     receipt: str
     content: str

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import attrs
 
 from batchkit.errors import TargetError
-from batchkit.targets.sqlite_promote import expect, shape
+from batchkit.targets.sqlite_promote import expect
 from batchkit.targets.sqlite_records import Record, end, find, shared
 from batchkit.targets.sqlite_statements import Statements
 from batchkit.targets.sqlite_table import Table, column_of
@@ -67,7 +67,7 @@ def undo(db: sqlite3.Connection, table: Table, record: Record) -> Undone:
     span = {"first": record.first, "last": record.last}
     db.execute("DELETE FROM temp.batchkit_undo")
     try:
-        db.execute(sqls.find_undoable, {**span, "shape": record.shape == shape(table)})
+        db.execute(sqls.find_undoable, span)
     except sqlite3.IntegrityError as error:
         raise TargetError(
             f"a key means several rows of {table.name!r} now. Nothing was changed. Make {sqls.key.name!r} unique again."

@@ -15,7 +15,6 @@ CREATE TABLE IF NOT EXISTS batchkit_promotion (
     tbl TEXT NOT NULL,
     key_column TEXT NOT NULL,
     columns TEXT NOT NULL,
-    shape TEXT NOT NULL,
     run TEXT NOT NULL,
     receipt TEXT NOT NULL,
     content TEXT NOT NULL,
@@ -282,7 +281,6 @@ class Statements:
                     c=quoted(column),
                 )
                 for column in self.table.columns.values()
-                if not column.generated
             ],
         )
 
@@ -325,7 +323,7 @@ class Statements:
             "INSERT INTO temp.batchkit_undo (id, at, kind) SELECT b.id, {locator}, b.kind"
             " FROM main.batchkit_before AS b JOIN {table} AS p ON {match}"
             " WHERE b.id BETWEEN :first AND :last AND ("
-            "b.kind = 'written' AND {same} OR b.kind = 'inserted' AND :shape AND b.image IS {image} AND {childless})",
+            "b.kind = 'written' AND {same} OR b.kind = 'inserted' AND b.image IS {image} AND {childless})",
             locator=self._locator,
             table=self.name,
             match=self._match(Sql("b.key")),
@@ -381,7 +379,7 @@ class Statements:
         pairs = image_columns(len(self.columns))
         return sql(
             "SELECT count(*) FROM temp.batchkit_undo AS u JOIN main.batchkit_before AS b ON b.id = u.id"
-            " JOIN {table} AS p ON {at} WHERE u.kind = 'inserted' OR NOT ({same})",
+            " JOIN {table} AS p ON {at} WHERE NOT ({same})",
             table=self.name,
             at=self._at(Sql("u.at")),
             same=self._same([sql("b.{b}", b=before) for before, _ in pairs]),

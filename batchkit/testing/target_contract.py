@@ -427,6 +427,13 @@ class TargetContract:
         everything = catalog.target().promote(note(), [staged("a"), staged("b")])
         assert (everything.written, everything.unchanged, everything.repeated) == (1, 1, False)
 
+    def test_holding_back_later(self, catalog: TargetCatalog) -> None:
+        """After all rows were promoted, a promotion that holds some back is another one."""
+        catalog.insert("a")
+        catalog.target().promote(note(), [staged("a")])
+        assert catalog.target().promote(note(partial=True), [StagedRow("a", None, {})]).held_back == 1
+        assert catalog.target().promote(note(partial=True), [staged("a")]).repeated
+
     def test_promoted_again_after_a_rollback(self, catalog: TargetCatalog) -> None:
         """After a rollback the same content can be promoted again, under a new id."""
         catalog.insert("a", category="old")
@@ -535,12 +542,13 @@ class TargetContract:
 
     def test_changed_rows_are_conflicts(self, catalog: TargetCatalog) -> None:
         """A row that somebody changed since the promotion is listed and left as it is."""
-        catalog.insert("a", category="old")
-        catalog.insert("b", category="old")
-        promotion = catalog.target().promote(note(), [staged("a"), staged("b")])
-        catalog.edit("b", score=99)
+        for key in ("a", "c", "b"):
+            catalog.insert(key, category="old")
+        promotion = catalog.target().promote(note(), [staged("a"), staged("c"), staged("b")])
+        for key in ("c", "b"):
+            catalog.edit(key, score=99)
         undone = promotion.rollback()
-        assert (undone.restored, undone.conflicts) == (1, ("b",))
+        assert (undone.restored, undone.conflicts) == (1, ("b", "c"))
         assert (catalog.read()["a"]["category"], catalog.read()["b"]["category"]) == ("old", "Audio")
         assert catalog.read()["b"]["score"] == 99
 
@@ -579,6 +587,13 @@ class TargetContract:
         with pytest.raises(TargetError, match=rf"promotion {second.id} .*rollback\(to={first.id}\)"):
             first.rollback()
         assert catalog.read()["a"]["category"] == later
+
+    def test_older_insert_with_a_shared_key_is_refused(self, catalog: TargetCatalog) -> None:
+        """A row that was inserted is not deleted under a later promotion that wrote it."""
+        first = catalog.target(missing="insert").promote(note("one"), [staged("a", "Audio")])
+        catalog.target().promote(note("two"), [staged("a", "Cables")])
+        with pytest.raises(TargetError, match="'a'"):
+            first.rollback()
 
     def test_older_promotion_without_a_shared_key_is_undone(self, catalog: TargetCatalog) -> None:
         """An older promotion is undone on its own where later ones cover other keys."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -91,6 +92,19 @@ def test_strict_table_refuses(db: Db) -> None:
     with pytest.raises(TargetError, match="constraint"):
         db.target().promote(note(), rows(a=7, b="seven"))
     assert db.run("SELECT x FROM t ORDER BY k") == [(1,), (2,)]
+
+
+def test_strict_columns_of_any_type(db: Db) -> None:
+    """A column of type ANY in a STRICT table takes a text of digits as text."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x ANY) STRICT", "INSERT INTO t VALUES ('a', 5)")
+    assert db.target().promote(note(), rows(a="5")).written == 1
+    assert db.run("SELECT x FROM t") == [("5",)]
+
+
+def test_blob_is_no_frozen_text(db: Db) -> None:
+    """A guard column that holds a blob is a conflict, whatever the blob spells."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT, g)", "INSERT INTO t VALUES ('a', 'old', x'31')")
+    assert db.target(guard="g").promote(note(), [StagedRow("a", {"x": "new"}, {"g": "1"})]).conflict == 1
 
 
 @pytest.mark.parametrize("value", [2**63, "\ud800", object()], ids=["too large", "surrogate", "object"])
@@ -215,6 +229,7 @@ def test_untyped_keys_take_no_quadratic_time(db: Db) -> None:
 def test_key_that_is_not_unique(db: Db) -> None:
     """A key column without a unique index over every row is refused."""
     db.run("CREATE TABLE t (k TEXT, x TEXT)", "CREATE UNIQUE INDEX some ON t (k) WHERE x IS NOT NULL")
+    db.run("CREATE UNIQUE INDEX pair ON t (k, x)")
     with pytest.raises(TargetError, match="not unique"):
         db.target().promote(note(), rows(a="new"))
     db.run("CREATE UNIQUE INDEX whole ON t (k)", "INSERT INTO t VALUES ('a', 'old')")
@@ -350,11 +365,22 @@ def test_inserted_row_with_children_stays(db: Db) -> None:
     """A row that was inserted and that other tables point at now is not deleted, nor are those that point."""
     db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)")
     db.run("CREATE TABLE review (product TEXT REFERENCES t (k) ON DELETE CASCADE, said TEXT)")
-    promotion = db.target(missing="insert").promote(note(), rows(a="new", b="new"))
-    db.run("INSERT INTO review VALUES ('a', 'good')")
+    db.run("CREATE TABLE stock (product TEXT REFERENCES t ON DELETE CASCADE)")
+    promotion = db.target(missing="insert").promote(note(), rows(a="new", b="new", c="new"))
+    db.run("INSERT INTO review VALUES ('a', 'good')", "INSERT INTO stock VALUES ('c')")
     undone = promotion.rollback()
-    assert (undone.deleted, undone.conflicts) == (1, ("a",))
+    assert (undone.deleted, undone.conflicts) == (1, ("a", "c"))
     assert db.run("SELECT * FROM review") == [("a", "good")]
+    assert db.run("SELECT * FROM stock") == [("c",)]
+
+
+def test_deleting_an_inserted_row_spares_its_other_case(db: Db) -> None:
+    """Where keys differ in case only, undoing an insert deletes no other row."""
+    db.run("CREATE TABLE t (k TEXT COLLATE NOCASE, x TEXT, PRIMARY KEY (k COLLATE BINARY)) WITHOUT ROWID")
+    db.run("INSERT INTO t VALUES ('A', 'old')")
+    promotion = db.target(missing="insert").promote(note(), rows(a="new"))
+    assert promotion.rollback().deleted == 1
+    assert db.run("SELECT * FROM t") == [("A", "old")]
 
 
 def test_inserted_row_of_an_altered_table_stays(db: Db) -> None:
@@ -406,6 +432,20 @@ def test_a_locked_catalog(db: Db) -> None:
         with pytest.raises(TargetError, match=r"lock; waited 0\.05 s"):
             db.target(timeout=0.05).promote(note(), rows(a="new"))
     assert db.target().promotions() == []
+
+
+def test_a_writer_that_is_in_the_middle(db: Db) -> None:
+    """A promotion waits for a writer that is in the middle of its work, and keeps what that writer wrote."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', 'old')")
+    with closing(sqlite3.connect(db.path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE t SET x = 'theirs'")
+        timer = threading.Timer(0.3, other.execute, ["COMMIT"])
+        timer.start()
+        promotion = db.target().promote(note(), rows(a="new"))
+        timer.join()
+    assert promotion.rollback().restored == 1
+    assert db.run("SELECT x FROM t") == [("theirs",)]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -503,6 +543,18 @@ def test_check_names_the_column(db: Db, definition: str, column: str, words: str
     assert problem.column == column
     assert words in problem.what
     assert column in str(problem)
+
+
+def test_check_tries_null(db: Db) -> None:
+    """A constraint that refuses NULL is named if the contract allows null."""
+    db.run(
+        "CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT CHECK (x IS NOT NULL))",
+        "INSERT INTO t VALUES ('a', 'old')",
+    )
+    nullable = OutputField(name="x", kinds=frozenset({"string", "null"}))
+    (problem,) = db.target().check([nullable])
+    assert "NULL" in problem.what
+    assert not db.target().check([TEXT])
 
 
 def test_check_before_inserts(db: Db) -> None:

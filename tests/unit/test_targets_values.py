@@ -72,6 +72,16 @@ def test_selections_differ_where_keys_do(first: list[str], second: list[str]) ->
     assert digest([]) == ""
 
 
+def test_selections_keep_keys_apart() -> None:
+    """Keys that run together to the same text are other keys."""
+    first, second = Selection(), Selection()
+    first.add("ab")
+    first.add("c")
+    second.add("a")
+    second.add("bc")
+    assert first.digest != second.digest
+
+
 def test_without_a_map_fields_go_to_their_names() -> None:
     """Each field goes to the column of its name, in the contract's order."""
     assert resolve(None, ["b", "a"]) == (Mapped("b", "b"), Mapped("a", "a"))
