@@ -15,6 +15,7 @@ from batchkit.errors import LeaseLost, StoreError, StoreHeld
 from batchkit.ids import Digest, Nonce, RowKey, row_id
 from batchkit.model import Batch, BatchFacts, BatchWhere, Intent, Lease, NewRun, Place, Seal, SourceRow
 from batchkit.states import BatchState, RunState
+from batchkit.storage.guard import Guard
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.testing.clock import FakeClock
 
@@ -258,6 +259,22 @@ def test_a_guard_that_cannot_be_written_stops_the_next_send(path: Path, tmp_path
     guard.rmdir()
     assert claim(store, lease, batch).state is BatchState.SENDING
     store.close()
+
+
+def test_the_guard_is_read_before_the_writes_are_counted(path: Path) -> None:
+    """Another process' write between the two does not make the database look restored."""
+    store, _ = opened(path)
+    store.close()
+
+    def count() -> int:
+        other.save(other_seq + 1)
+        return other_seq
+
+    with sqlite3.connect(path) as raw:
+        other_seq = int(raw.execute("SELECT sum(seq) FROM run").fetchone()[0])
+    raw.close()
+    other = Guard(path, lambda: other_seq)
+    assert Guard(path, count).why == ""
 
 
 def test_movers_beside_each_other_are_not_held(path: Path) -> None:

@@ -95,9 +95,16 @@ def test_a_page_gives_back_its_records(
 def test_lines_stay_available_after_parsing() -> None:
     """Lines can be read after the whole page was parsed."""
     lines = [line(n, "k", {}) for n in range(100)]
-    page = PackedPage(encode_keys(["k"] * 100), pack([0] * 100), lambda: join_lines(lines))
+    loads: list[int] = []
+
+    def load() -> bytes:
+        loads.append(1)
+        return join_lines(lines)
+
+    page = PackedPage(encode_keys(["k"] * 100), pack([0] * 100), load)
     assert page.fields(range(100)) == [{}] * 100
     assert page.lines() == lines
+    assert len(loads) == 2  # the text is not kept beside what was made of it
 
 
 def test_a_row_is_found_on_its_page() -> None:

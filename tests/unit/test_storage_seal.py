@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchkit.errors import DuplicateKeys
@@ -55,6 +55,7 @@ def test_repeats_are_found(rows: list[tuple[str, str]], choice: OnDuplicate) -> 
 
 
 @given(records, choices)
+@example([("", "1"), ("", "2"), ("a", "1"), ("b", "2")], "refuse")
 def test_chance_meetings_of_hashes_mean_nothing(rows: list[tuple[str, str]], choice: OnDuplicate) -> None:
     """Different keys of equal hash are not repeats of each other."""
     with pytest.MonkeyPatch.context() as patch:

@@ -46,6 +46,8 @@ class DocumentContract(StoreCase):
         assert store.append(DocKind.REQUEST, "run-10", b"b") == "run-10/000000000001"
         assert store.append(DocKind.CAP, "run-1", b"c") == "run-1/000000000001"
         assert store.append(DocKind.REQUEST, "run-1/x", b"d") == "run-1/x/000000000001"
+        assert store.append(DocKind.REQUEST, "run-1/5", b"d") == "run-1/5/000000000001"
+        store.put(DocKind.REQUEST, "run-1/5f0000000001", b"no number")
         assert store.append(DocKind.REQUEST, "run-1", b"e") == "run-1/000000000003"
         assert store.get(DocKind.REQUEST, "run-1/000000000002") == b"a"
 

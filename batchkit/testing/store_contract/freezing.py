@@ -180,6 +180,22 @@ class FreezeContract(StoreCase):
         assert store.digests(opened.run.id) == []
         assert frozen(opened, [record(0)]).run.rows == 1
 
+    def test_what_was_dropped_is_not_read_again(self, store: Store) -> None:
+        """Records read before a refused seal are gone after it; readers see those frozen instead."""
+        opened = a_run(store)
+        store.freeze(opened.lease, [record(0, "a"), record(1, "a")])
+        assert [row.fields for row in store.page(opened.run.id, Where(source=True))] == [
+            {"text": "record 0"},
+            {"text": "record 1"},
+        ]
+        with pytest.raises(DuplicateKeys):
+            store.freeze(opened.lease, [], seal=Seal())
+        assert store.page(opened.run.id, Where()) == []
+        store.freeze(opened.lease, [record(0, "b", {"text": "new"})])
+        assert [(row.key, row.fields) for row in store.page(opened.run.id, Where(source=True))] == [
+            ("b", {"text": "new"})
+        ]
+
     def test_first_keeps_the_first_record(self, store: Store) -> None:
         """With "first" the later records of a key become repeats, across pages too."""
         records = [record(n) for n in range(PAGE + 2)]

@@ -46,7 +46,7 @@ class SettleContract(StoreCase):
     def test_cost_and_answers_grow_with_usage(self, store: Store) -> None:
         """A row's cost and answers grow by each applied item that has usage, and only by those."""
         opened = an_open_run(store)
-        for n, (usage, cost) in enumerate([(USAGE, 7), (None, 0), (USAGE, 5)]):
+        for n, (usage, cost) in enumerate([(USAGE, 7), (None, 9), (USAGE, 5)]):
             batch = opened.live([0], f"aaaaaaa{n}")
             retried = Settled(
                 opened.ids([0])[0], RowEvent.RETRIED, Reason.OUTPUT_EMPTY, 0, n, 0, usage=usage, cost=cost
