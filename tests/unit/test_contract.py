@@ -569,6 +569,9 @@ class TestRules:
         rules: list[Any] = [lambda out: out.summary == "a", lambda out: out.summary != "a"]  # fmt: skip
         told = [rule["source"] for rule in Contract(Attributes, rules=rules).identity["rules"]]
         assert told == ['lambda out: out.summary == "a"', 'lambda out: out.summary != "a"']
+        rules = [lambda out: out.summary == "a", lambda out: out.summary == "b"]  # fmt: skip
+        told = [rule["source"] for rule in Contract(Attributes, rules=rules).identity["rules"]]
+        assert told == ['lambda out: out.summary == "a"', 'lambda out: out.summary == "b"']
 
     def test_lambdas_over_several_lines(self) -> None:
         """A lambda's text goes on over line ends inside brackets, and ends with its line outside of them."""

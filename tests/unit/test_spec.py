@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from batchkit.contract import Contract
 from batchkit.errors import ContractError, MissingField, UsageError
@@ -284,6 +284,15 @@ def test_the_order_of_fields_counts() -> None:
     assert swapped[0].fingerprint != swapped[1].fingerprint
     assert str(swapped[1].diff(swapped[0])) == "prompt.examples +1 -1; tiers: same"
     assert '{"summary": "s", "category": null}' in swapped[1].stored().static()
+
+
+def test_order_alone_is_told() -> None:
+    """Two schemas that differ in nothing but the order of their fields are two, and the difference says so."""
+    one = create_model("Same", a=(str, ""), b=(str, ""))
+    two = create_model("Same", b=(str, ""), a=(str, ""))
+    before, after = make(contract=Contract(one)), make(contract=Contract(two))
+    assert before.fingerprint != after.fingerprint
+    assert str(after.diff(before)) == "contract.schema: fields reordered; tiers: same"
 
 
 def test_reordered_rules_and_globs_are_told() -> None:
