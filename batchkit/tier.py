@@ -20,6 +20,10 @@ ROOM: Final[Mapping[str, int]] = {"low": 2_000, "medium": 4_000, "high": 8_000, 
 """The least ``max_tokens`` that leaves an answer room beside the thinking of each effort."""
 
 
+_EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
+_TO_HIGH = frozenset({"low", "medium", "high"})
+
+
 @attrs.frozen(kw_only=True)
 class ThinkingFacts:
     """How one family of models thinks.
@@ -29,27 +33,27 @@ class ThinkingFacts:
         adaptive: Whether it takes an effort.
         between_tools: Whether it can think between tool calls only.
         silent: Whether it does not think unless asked, so that ``off`` needs no word.
-        forced_tools: Whether a tool may be forced on it.
+        quiet: The values of ``output_config.effort`` that it takes while it does not think.
     """
 
     off: bool = True
     adaptive: bool = True
     between_tools: bool = False
     silent: bool = False
-    forced_tools: bool = True
+    quiet: frozenset[str] = _EFFORTS
 
 
 _ALWAYS = ThinkingFacts(off=False)
 _UNASKED = ThinkingFacts()
-_MANUAL = ThinkingFacts(adaptive=False, silent=True)
 
 # Source: the provider's documentation and SDK 2.12 as of 2026-11; the first pattern that matches counts.
 _FACTS: Final[tuple[tuple[str, ThinkingFacts], ...]] = (
-    (r"claude-opus-5-5\b", ThinkingFacts(off=False, forced_tools=False)),
+    (r"claude-opus-5-5\b", _ALWAYS),
     (r"claude-(fable|mythos)-", _ALWAYS),
-    (r"claude-sonnet-5-5\b", ThinkingFacts(between_tools=True, forced_tools=False)),
-    (r"claude-haiku-5-5\b", ThinkingFacts(forced_tools=False)),
-    (r"claude-(opus|sonnet|haiku)-4-5\b", _MANUAL),
+    (r"claude-sonnet-5-5\b", ThinkingFacts(between_tools=True)),
+    (r"claude-haiku-5-5\b", ThinkingFacts(quiet=_TO_HIGH)),
+    (r"claude-opus-4-5\b", ThinkingFacts(adaptive=False, silent=True, quiet=_TO_HIGH)),
+    (r"claude-(sonnet|haiku)-4-5\b", ThinkingFacts(adaptive=False, silent=True, quiet=frozenset())),
 )
 
 # Refused inside batches, or gone from the API; or said elsewhere, so that nothing is told twice.
@@ -194,9 +198,9 @@ def _check_params(model: str, params: Mapping[str, Any], facts: ThinkingFacts, *
             raise TierError(f"{model}: params may not hold {name!r}: {_REFUSED[name]}")
     choice = params.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") in {"any", "tool"}:
-        why = "makes every answer a tool call" if facts.forced_tools else "is refused by this model"
         raise TierError(
-            f"{model}: a forced tool_choice {why}; the contract's schema is sent as output_config.format"
+            f"{model}: a forced tool_choice makes every answer a tool call, where a model takes it at all; "
+            "the contract's schema is sent as output_config.format"
         )
     config = params.get("output_config", {})
     if not isinstance(config, dict):
@@ -205,3 +209,8 @@ def _check_params(model: str, params: Mapping[str, Any], facts: ThinkingFacts, *
         raise TierError(f"{model}: output_config.format is made from the contract")
     if "effort" in config and thinking not in {"off", "between_tools"}:
         raise TierError(f"{model}: the effort is said twice, by thinking={thinking!r} and by output_config")
+    if "effort" in config and str(config["effort"]) not in facts.quiet:
+        known = ", ".join(sorted(facts.quiet)) or "none"
+        raise TierError(
+            f"{model} without thinking does not take effort {config['effort']!r}; it takes {known}"
+        )

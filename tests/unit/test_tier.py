@@ -128,6 +128,21 @@ def test_an_effort_is_said_once() -> None:
         Tier("claude-sonnet-4-6", max_tokens=3_000, thinking="low", params=params)
 
 
+@pytest.mark.parametrize(
+    ("model", "effort", "known"),
+    [
+        ("claude-haiku-5-5", "max", "it takes high, low, medium"),
+        ("claude-opus-4-5", "xhigh", "it takes high, low, medium"),
+        ("claude-haiku-4-5", "low", "it takes none"),
+        ("claude-opus-5", "loud", "it takes high, low, max, medium, xhigh"),
+    ],
+)
+def test_an_effort_the_model_knows(model: str, effort: str, known: str) -> None:
+    """An effort that the model refuses while it does not think is refused when the tier is made."""
+    with pytest.raises(TierError, match=known):
+        Tier(model, max_tokens=300, params={"output_config": {"effort": effort}})
+
+
 @pytest.mark.parametrize("cap", [0, -1, True, 1.5, "300", None])
 def test_a_cap_is_a_whole_number(cap: Any) -> None:
     """max_tokens is a whole number of at least one."""
