@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchkit.testing.answers import Model
+from batchkit.testing.clock import SimulatedClock
 from batchkit.testing.profiles import Profile
 from batchkit.testing.simulator import Handler, SimulatedAPI
 
@@ -27,6 +28,8 @@ def simulated_client(
 ) -> anthropic.Anthropic:
     """Return the real SDK client on a simulator in this process: no key, no network, no cost.
 
+    A :class:`batchkit.Workflow` that is given this client takes its virtual clock too, so waiting costs no time.
+
     Args:
         seed: Decides ids, durations and answers.
         profile: The error profile of the shipped catalog model; None takes its own.
@@ -46,11 +49,14 @@ def simulated_client(
         api = SimulatedAPI(model or _shipped_model(profile), seed=seed, **settings)
     elif seed or profile is not None or model is not None or settings:
         raise TypeError("simulated_client(api=...) takes nothing else: the simulator has its own settings")
-    return anthropic.Anthropic(
+    client = anthropic.Anthropic(
         api_key="simulated",
         base_url=BASE_URL,
         http_client=httpx2.Client(transport=SimulatedTransport(api), base_url=BASE_URL),
     )
+    # A Workflow takes the time of the client it is given, so that waiting moves the simulator's clock.
+    client.__dict__["batchkit_clock"] = SimulatedClock(api)
+    return client
 
 
 def _shipped_model(profile: Profile | None) -> Model:

@@ -1,0 +1,108 @@
+"""What a run cost: by model, tier and what became of the answers. Every cent stands in exactly one line."""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+
+from batchkit.equations import Applied, answered_tier, every_result, use_of
+from batchkit.files import write_table
+from batchkit.model import NANO, Run, Usage
+from batchkit.storage import Store
+
+if TYPE_CHECKING:
+    import pandas
+
+_COLUMNS = (
+    "model",
+    "tier",
+    "use",
+    "verdict",
+    "answers",
+    "input_tokens",
+    "output_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cache_read_tokens",
+    "cost_usd",
+)
+
+
+@attrs.frozen(kw_only=True)
+class BillLine:
+    """Answers of one model and tier that were used in one way. ``cost`` is in nano-dollars."""
+
+    model: str
+    tier: int
+    use: str
+    verdict: str
+    answers: int
+    usage: Usage
+    cost: int
+
+    def flat(self) -> dict[str, object]:
+        """Give the line as one mapping, its cost in US dollars."""
+        counts = (self.model, self.tier, self.use, self.verdict, self.answers, *self.usage)
+        return dict(zip(_COLUMNS, (*counts, str(Decimal(self.cost) / NANO)), strict=True))
+
+
+@attrs.frozen(kw_only=True)
+class Bill:
+    """The lines of one run's bill, dearest first."""
+
+    run: str
+    lines: tuple[BillLine, ...]
+
+    @classmethod
+    def of(cls, store: Store, run: Run) -> Bill:
+        """Sum the bill of a run from its results. One scan."""
+        applied = Applied(store, run)
+        sums: dict[tuple[str, int, str, str], list[int]] = {}
+        for result in every_result(store, run):
+            if result.usage is None:
+                continue
+            verdict = result.verdict.value if result.verdict else "valid"
+            key = (result.model, answered_tier(result), use_of(result, applied), verdict)
+            entry = sums.setdefault(key, [0] * 7)
+            for at, amount in enumerate((1, *result.usage, result.cost)):
+                entry[at] += amount
+        lines = [
+            BillLine(
+                model=model,
+                tier=tier,
+                use=use,
+                verdict=verdict,
+                answers=n[0],
+                usage=Usage(*n[1:6]),
+                cost=n[6],
+            )
+            for (model, tier, use, verdict), n in sums.items()
+        ]
+        return cls(run=run.name, lines=tuple(sorted(lines, key=lambda line: -line.cost)))
+
+    @property
+    def total_usd(self) -> Decimal:
+        """Give the sum of all lines, in US dollars."""
+        return Decimal(sum(line.cost for line in self.lines)) / NANO
+
+    def write(self, path: str | os.PathLike[str]) -> int:
+        """Write the lines as ``.csv`` or ``.jsonl`` and give their number."""
+        return write_table(path, _COLUMNS, (line.flat() for line in self.lines))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Give the lines as a pandas frame. Needs pandas."""
+        import pandas
+
+        return pandas.DataFrame([line.flat() for line in self.lines], columns=list(_COLUMNS))
+
+    def __str__(self) -> str:
+        """Give the bill as aligned text."""
+        rows = [
+            f"  {line.model:<24} tier {line.tier}  {line.use:<12} {line.verdict:<22} {line.answers:>9,}  "
+            f"${Decimal(line.cost) / NANO:>10.4f}"
+            for line in self.lines
+        ]
+        return "\n".join([f"Bill of {self.run}: ${self.total_usd:.4f}", *rows])

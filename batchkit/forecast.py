@@ -1,0 +1,163 @@
+"""What a run would cost and how long it may take: expected, and the worst that the cap must bear."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import attrs
+
+from batchkit import source
+from batchkit.builder import RequestBuilder
+from batchkit.ids import RowId
+from batchkit.model import NANO, RowView, SourceRow
+from batchkit.money import expected, known_price, worst_case
+from batchkit.prices import Price
+from batchkit.reasons import Reason
+from batchkit.rows import Rows
+from batchkit.source import Freezer
+from batchkit.spec import Spec
+from batchkit.states import RowEvent, RowState
+
+FIRST_TIER_FAILS: Final = 0.05
+"""Share of answers assumed to fail at a tier, where no pilot says better."""
+
+ANSWER_SHARE: Final = 0.4
+"""Share of ``max_tokens`` assumed for a usual answer, where no pilot says better."""
+
+HOURS_A_WAVE: Final = (0.25, 1.0, 24.0)
+"""Hours for one wave of batches: soon, usual (most end within an hour), and the API's hard end."""
+
+_SPREAD: Final = (0.6, 1.6)
+
+
+@attrs.frozen(kw_only=True)
+class Forecast:
+    """Money in US dollars, time in hours.
+
+    ``usd`` is the expected cost with the interval ``low`` to ``high``; ``worst_usd`` bounds every row's first
+    request at its full ``max_tokens``; ``peak_exposure_usd`` is the worst case of what may wait remotely at one
+    time. ``assumptions`` says what the figures rest on.
+    """
+
+    rows: int
+    sendable: int
+    usd: Decimal
+    low: Decimal
+    high: Decimal
+    worst_usd: Decimal
+    peak_exposure_usd: Decimal
+    batches: int
+    hours: tuple[float, float, float]
+    warnings: tuple[str, ...]
+    assumptions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Give the forecast as text."""
+        soon, usual, latest = self.hours
+        lines = [
+            f"{self.sendable:,} of {self.rows:,} rows to send, {self.batches:,} batches",
+            f"  expected ${self.usd:.2f} (${self.low:.2f} to ${self.high:.2f})",
+            f"  at worst ${self.worst_usd:.2f} for first requests, ${self.peak_exposure_usd:.2f} exposed at one time",
+            f"  about {usual:.1f} h ({soon:.1f} h if batches end fast, {latest:.0f} h at the latest)",
+        ]
+        lines += [f"  ! {warning}" for warning in self.warnings]
+        lines += [f"  assumed: {assumption}" for assumption in self.assumptions]
+        return "\n".join(lines)
+
+
+@attrs.frozen(kw_only=True)
+class Scale:
+    """How a run is cut into batches: the workflow's limits."""
+
+    max_rows: int
+    max_bytes: int
+    max_in_queue: int
+
+
+def forecast(
+    spec: Spec[Any],
+    rows: object,
+    *,
+    builder: RequestBuilder[Any],
+    prices: Mapping[str, Price],
+    scale: Scale,
+) -> Forecast:
+    """Read the rows once, size each request, and add up. Sends nothing; memory is flat.
+
+    Raises:
+        UsageError: a tier's model has no known price; give one with ``Tier(price=)`` or ``Workflow(prices=)``.
+        MissingField, KeyTypeError: the rows cannot be used as they are.
+    """
+    sums = _Sums(spec, builder, prices)
+    for page in Freezer(spec, builder=builder).pages(source.records(_taken(rows, spec))):
+        for row in page:
+            sums.add(row)
+    return sums.forecast(scale)
+
+
+def _taken(rows: object, spec: Spec[Any]) -> object:
+    if isinstance(rows, Rows):
+        return [{**(view.fields or {}), spec.key: view.key} for view in rows.views(source=True)]
+    return rows
+
+
+def _view(row: SourceRow, tier: int) -> RowView:
+    """Give the row as it would stand before its first request at a tier."""
+    return RowView(RowId(0), row.key, RowState.PENDING, None, tier, 0, 0, row.size, None, None, 0, 0)
+
+
+class _Sums:
+    def __init__(self, spec: Spec[Any], builder: RequestBuilder[Any], prices: Mapping[str, Price]) -> None:
+        self._spec = spec
+        self._builder = builder
+        self._tiers = [(tier, tier.price or known_price(tier.model, prices)) for tier in spec.tiers]
+        self.rows = self.sendable = self.size = self.worst = self.expected = 0
+        self.refused: dict[Reason, int] = {}
+
+    def add(self, row: SourceRow) -> None:
+        self.rows += 1
+        if row.event is not RowEvent.FROZEN:
+            if row.reason is not None:
+                self.refused[row.reason] = self.refused.get(row.reason, 0) + 1
+            return
+        self.sendable += 1
+        share = 1.0
+        for number, (tier, price) in enumerate(self._tiers):
+            size = self._builder.size(_view(row, number))
+            usual = math.ceil(tier.max_tokens * ANSWER_SHARE)
+            self.expected += math.ceil(share * expected(size, usual, price))
+            if number == 0:
+                self.size += size
+                self.worst += worst_case(size, tier.max_tokens, price)
+            share *= FIRST_TIER_FAILS
+
+    def forecast(self, scale: Scale) -> Forecast:
+        by_rows = math.ceil(self.sendable / (0.9 * scale.max_rows))
+        by_bytes = math.ceil(self.size / scale.max_bytes)
+        waves = math.ceil(self.sendable / scale.max_in_queue) + (len(self._tiers) - 1) * bool(self.sendable)
+        exposed = (
+            self.worst
+            if self.sendable <= scale.max_in_queue
+            else self.worst * scale.max_in_queue // self.sendable
+        )
+        low, high = _SPREAD
+        return Forecast(
+            rows=self.rows,
+            sendable=self.sendable,
+            usd=Decimal(self.expected) / NANO,
+            low=Decimal(int(self.expected * low)) / NANO,
+            high=Decimal(int(self.expected * high)) / NANO,
+            worst_usd=Decimal(self.worst) / NANO,
+            peak_exposure_usd=Decimal(exposed) / NANO,
+            batches=max(by_rows, by_bytes),
+            hours=(waves * HOURS_A_WAVE[0], waves * HOURS_A_WAVE[1], waves * HOURS_A_WAVE[2]),
+            warnings=tuple(f"{n:,} rows are not sent: {reason.value}" for reason, n in self.refused.items()),
+            assumptions=(
+                "four characters to a token, nothing read from the cache",
+                f"an answer of {ANSWER_SHARE:.0%} of max_tokens, {FIRST_TIER_FAILS:.0%} of a tier's answers going to the next",
+                "batch prices; the interval covers answers and tokens of other lengths, not prices that change",
+            ),
+        )

@@ -1,0 +1,62 @@
+"""Pause, unpause, cancel: asked for in the store by anybody, carried out by whoever holds the lease."""
+
+from __future__ import annotations
+
+import json
+from typing import Final, Literal, TypeAlias
+
+from batchkit.model import DocKind, Lease, Need, NewEvent, Run, RunFacts
+from batchkit.standing import scope_of
+from batchkit.states import RUN_TRANSITIONS, RunState
+from batchkit.storage import Store
+
+Request: TypeAlias = Literal["pause", "unpause", "cancel"]
+
+_GOES_TO: Final[dict[str, RunState]] = {
+    "pause": RunState.PAUSED,
+    "unpause": RunState.OPEN,
+    "cancel": RunState.CANCELING,
+}
+_SEEN: Final = "requests_seen"
+
+
+def ask(store: Store, run: Run, what: Request, *, why: str, by: str, owner: str, ttl: float = 60.0) -> Run:
+    """Write the request down; carry it out at once where nobody moves the run, else the mover does."""
+    body = {"what": what, "why": why, "by": by, "at": store.now()}
+    store.append(DocKind.REQUEST, scope_of(run.id), json.dumps(body).encode())
+    lease = store.acquire(run.id, owner, ttl)
+    if lease is None:
+        return run
+    try:
+        return carry_out(store, lease, store.runs(name=run.name)[0])
+    finally:
+        store.release(lease)
+
+
+def carry_out(store: Store, lease: Lease, run: Run) -> Run:
+    """Apply the requests that came since the last look, in order. One that is not possible is reported and dropped."""
+    seen = str(run.options.get(_SEEN, ""))
+    for key, body in store.docs(DocKind.REQUEST, scope=scope_of(run.id), after=seen):
+        run = _apply(store, lease, run, key, json.loads(body))
+    return run
+
+
+def _apply(store: Store, lease: Lease, run: Run, key: str, request: dict[str, str]) -> Run:
+    what = request["what"]
+    to = _GOES_TO[what]
+    possible = to is not run.state and to in RUN_TRANSITIONS[run.state] and run.state is not RunState.CLOSED
+    event = NewEvent(
+        kind=f"run.{what}" if possible else "request.not_possible",
+        data={"what": what, "by": request["by"], "why": request["why"], "state": run.state.value},
+    )
+    needs: tuple[Need, ...] | None = None
+    if possible:
+        why = request["why"] or "paused on request"
+        needs = () if to is not RunState.PAUSED else (paused_need(run.name, why=why),)
+    facts = RunFacts(needs=needs, options={**run.options, _SEEN: key}, events=(event,))
+    return store.move_run(lease, expect=run.state, to=to if possible else run.state, facts=facts)
+
+
+def paused_need(name: str, *, why: str) -> Need:
+    """Say who can let a paused run go on, and how."""
+    return Need(who="person", why=why, fix=f"python -m batchkit resume STORE {name}", code="paused")

@@ -1,0 +1,195 @@
+"""A run that can be moved: passes, waiting, promotion, audit, hand-over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal
+
+from typing_extensions import TypeVar
+
+from batchkit.errors import NotBalanced
+from batchkit.progress import Progress
+from batchkit.rows import Rerunner
+from batchkit.spec import Spec
+from batchkit.standing import read_events
+from batchkit.states import RunState
+from batchkit.view import RunView
+
+if TYPE_CHECKING:
+    from batchkit.audit import Audit
+    from batchkit.evalset import EvalSet
+    from batchkit.targets import Promotion, Target
+    from batchkit.workflow import Workflow
+
+T = TypeVar("T", default=Any)
+
+_LONGEST_SLEEP = 60.0
+"""Seconds: a waiting process looks at its stop sign and at requests at least this often."""
+
+
+class Run(RunView[T], Generic[T]):
+    """One durable pass of one spec over a set of rows, with everything that moves it."""
+
+    def __init__(self, flow: Workflow[T], name: str, *, spec: Spec[T]) -> None:
+        """Handle the run of this name under the spec it was started with."""
+        super().__init__(flow.store, name, spec=spec)
+        self._flow = flow
+        self._spec: Spec[T] = spec
+        self._heard = ""
+
+    @property
+    def spec(self) -> Spec[T]:
+        """Give the spec this run was started with."""
+        return self._spec
+
+    def advance(self, *, timeout: float | None = None, stop: Callable[[], bool] | None = None) -> Progress:
+        """Make one bounded pass that never sleeps: collect what ended, send what may be sent.
+
+        Args:
+            timeout: seconds after which no further send or results file is begun.
+            stop: asked between steps; true ends the pass.
+
+        Returns:
+            Where the run stands. ``moved`` is False where there was nothing to do, or where another process
+            moves this run; ``wake_at`` says when to come back. A person or money being needed is in
+            ``needs``, never an error.
+
+        Raises:
+            ProviderError: the API could not be reached. Nothing is lost; call again.
+            StoreError: the store failed. The state is what the last commit says; call again.
+        """
+        progress = self._flow.mover(self.record).advance(timeout=timeout, stop=stop)
+        self._tell(progress)
+        return progress
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        progress: Literal["auto", "none"] | Callable[[Progress], None] = "auto",
+        stop: Callable[[], bool] | None = None,
+    ) -> Progress:
+        """Make passes, with sleep between them, until the run is done, needs somebody, or time is up.
+
+        Interrupting it (Ctrl-C) cancels nothing: batches run on at the provider, and the next ``wait``
+        goes on from what the store holds.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+            progress: "auto" shows it where people look (rich in a terminal, one log line per change
+                elsewhere), "none" shows nothing, a function is called with every pass's progress.
+            stop: asked between passes; true ends the wait.
+
+        Returns:
+            The last pass's progress; its ``exit_code`` is what a script may exit with.
+        """
+        from batchkit.display import shower
+
+        clock = self._flow.clock
+        until = None if timeout is None else clock.monotonic() + timeout
+        with shower(progress, self._flow.on_progress) as show:
+            while True:
+                left = None if until is None else until - clock.monotonic()
+                now = self.advance(timeout=left, stop=stop)
+                show(now)
+                if _finished(now) or (stop is not None and stop()):
+                    return now
+                nap = _nap(now, clock.now())
+                if until is not None:
+                    left = until - clock.monotonic()
+                    if left <= 0:
+                        return now
+                    nap = min(nap, left)
+                clock.sleep(nap)
+
+    async def wait_async(self, timeout: float | None = None) -> Progress:
+        """Wait like :meth:`wait` without blocking the event loop.
+
+        Each pass runs in a worker thread and the sleeping is awaited. Cancelling the task ends the pass at
+        its next edge, releases the lease and cancels nothing remotely.
+        """
+        from batchkit.waiting import wait_async
+
+        return await wait_async(self, self._flow.clock, timeout=timeout, finished=_finished, nap=_nap)
+
+    def promote(
+        self, target: Target, *, where: Callable[[T], object] | None = None, dry_run: bool = False
+    ) -> Promotion:
+        """Write the staged answers to a catalog in one transaction that can be undone.
+
+        Args:
+            target: the catalog.
+            where: promote only rows for whose output this is true; the others are *held back*.
+            dry_run: say what would be written, write nothing.
+
+        Raises:
+            NotBalanced: rows are still open, or the four equations do not hold.
+            TargetError: the catalog cannot take the rows; nothing was written.
+        """
+        from batchkit.promotion import Promoter
+        from batchkit.reconciler import Reconciler
+
+        record = self.record
+        if record.state is not RunState.CLOSED:
+            raise NotBalanced(self._not_balanced())
+        reconciliation = Reconciler(self._store).reconcile(self.name)
+        if not reconciliation.balanced:
+            raise NotBalanced(
+                f"{self.name!r} does not balance: {reconciliation.equation}. promote() waits for the proof."
+            )
+        promoter = Promoter(self._store)
+        return promoter.promote(
+            record, self._spec, target, receipt=reconciliation.digest, where=where, dry_run=dry_run
+        )
+
+    def audit(self, *, against: EvalSet[T] | str | None = None) -> Audit:
+        """Compare the shares of every allowed value with the eval set and with the source's own categories.
+
+        Args:
+            against: an EvalSet, or the name of a source field that carries a rough category.
+        """
+        from batchkit.audit import Auditor
+
+        return Auditor().audit(self.rows(), self._spec, against=against)
+
+    def handoff(self, folder: str | PathLike[str], *, contact: str = "") -> Path:
+        """Write what the next team needs: summary, eval set, quarantine, queue, receipt, verifier, runbook.
+
+        Args:
+            folder: made if it does not exist; files of the same names are replaced.
+            contact: whom to ask, as text for the runbook.
+        """
+        from batchkit.handoff import handoff
+
+        return handoff(self, Path(folder), contact=contact)
+
+    def _not_balanced(self) -> str:
+        progress = self.progress
+        open_rows = progress.tally.open
+        wake = "" if progress.wake_at is None else "; another look is due"
+        return (
+            f"{progress.rows - open_rows:,} of {progress.rows:,} rows of {self.name!r} accounted for; {open_rows:,} open"
+            f"{wake}. promote() waits for the proof: run.wait() goes on."
+        )
+
+    def _tell(self, progress: Progress) -> None:
+        if self._flow.on_event is None:
+            return
+        for event in read_events(self._store, self.record, after=self._heard):
+            self._flow.on_event(event)
+            self._heard = event.id
+
+    def _rerunner(self) -> Rerunner[T] | None:
+        return self._flow
+
+
+def _finished(progress: Progress) -> bool:
+    """Tell whether waiting longer cannot help: done, or only somebody else can move it."""
+    return progress.done or progress.wake_at is None
+
+
+def _nap(progress: Progress, now: float) -> float:
+    wake = now if progress.wake_at is None else progress.wake_at
+    return min(max(wake - now, 0.05), _LONGEST_SLEEP)

@@ -1,0 +1,194 @@
+"""A run seen without its spec and without a key: attach, look, ask for pause or cancel."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic
+
+import attrs
+from typing_extensions import TypeVar
+
+from batchkit.errors import UsageError
+from batchkit.model import NANO, DocKind, Event
+from batchkit.model import Run as RunRecord
+from batchkit.progress import Progress
+from batchkit.reasons import Reason
+from batchkit.requests import Request, ask
+from batchkit.rows import Filter, Rerunner, Rows
+from batchkit.standing import Cap, find_run, progress_of, read_events, scope_of, write_cap
+from batchkit.states import Outcome, RunState
+from batchkit.storage import Store
+from batchkit.storage.opening import open_store
+from batchkit.storage.owner import this_process
+
+if TYPE_CHECKING:
+    from batchkit.bill import Bill
+    from batchkit.people import Review
+    from batchkit.reconciler import Reconciliation
+    from batchkit.spec import Spec
+
+T = TypeVar("T", default=Any)
+
+FAILURES = frozenset({Outcome.ERRORED, Outcome.EXPIRED, Outcome.QUARANTINED, Outcome.CANCELED})
+
+
+class RunView(Generic[T]):
+    """One run of a store, for reading and for requests that whoever moves the run carries out."""
+
+    def __init__(self, store: Store, name: str, *, spec: Spec[T] | None = None) -> None:
+        """Look at the run of this name; of a series the newest.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        self._store = store
+        self._spec = spec
+        self._id = find_run(store, name).id
+        self._name = find_run(store, name).name
+
+    @property
+    def name(self) -> str:
+        """Give the run's name."""
+        return self._name
+
+    @property
+    def record(self) -> RunRecord:
+        """Give the run's record as the store has it now."""
+        return find_run(self._store, self._name)
+
+    @property
+    def progress(self) -> Progress:
+        """Give where the run stands, from the store alone."""
+        return progress_of(self._store, self.record)
+
+    def rows(
+        self,
+        *,
+        keys: Iterable[str] | None = None,
+        outcome: str | Outcome | Iterable[str | Outcome] | None = None,
+        reason: str | Reason | Iterable[str | Reason] | None = None,
+        tier: int | Iterable[int] | None = None,
+        output: Callable[[T], object] | None = None,
+        source: Callable[[Mapping[str, str | None]], object] | None = None,
+    ) -> Rows[T]:
+        """Give the run's rows, narrowed as :meth:`Rows.where` says."""
+        contract = self._spec.contract if self._spec is not None else None
+        every = Rows(self._store, self._id, contract=contract, filter=Filter(), rerunner=self._rerunner())
+        return every.where(keys=keys, outcome=outcome, reason=reason, tier=tier, output=output, source=source)
+
+    def failures(self) -> Rows[T]:
+        """Give the rows that ended without an answer: errored, expired, quarantined, canceled."""
+        return self.rows(outcome=FAILURES)
+
+    def queue(self) -> Review[T]:
+        """Give the rows that wait for a person, to be judged here or in a file."""
+        from batchkit.people import Review
+
+        return Review.of_queue(self._store, self.record, spec=self._spec)
+
+    def bill(self) -> Bill:
+        """Give what the run cost, by tier and by what became of the answers."""
+        from batchkit.bill import Bill
+
+        return Bill.of(self._store, self.record)
+
+    def reconcile(self) -> Reconciliation:
+        """Count everything anew from the store and compare: the four equations."""
+        from batchkit.reconciler import Reconciler
+
+        return Reconciler(self._store).reconcile(self._name)
+
+    def events(self, after: str = "") -> list[Event]:
+        """Give the run's events after the one whose id is ``after``, oldest first."""
+        return read_events(self._store, self.record, after=after)
+
+    @property
+    def promotions(self) -> list[dict[str, object]]:
+        """Give the notes of this run's promotions, oldest first. The catalog's own table is the truth."""
+        found = self._store.docs(DocKind.PROMOTION, scope=scope_of(self._id))
+        return [json.loads(body) for _, body in found]
+
+    def pause(self, why: str = "", *, by: str = "") -> None:
+        """Ask that nothing new is sent. What runs remotely is still collected."""
+        self._request("pause", why, by)
+
+    def cancel(self, why: str = "", *, by: str = "") -> None:
+        """Ask that the run ends: doubts are resolved, remote batches canceled, paid answers kept."""
+        self._request("cancel", why, by)
+
+    def unpause(self, why: str = "", *, by: str = "") -> None:
+        """Ask that a paused run goes on."""
+        self._request("unpause", why, by)
+
+    def _request(self, what: Request, why: str, by: str) -> None:
+        ask(self._store, self.record, what, why=why, by=by, owner=this_process())
+
+    def _rerunner(self) -> Rerunner[T] | None:
+        return None
+
+    def __repr__(self) -> str:
+        """Say which run, and where it stands."""
+        return f"<{type(self).__name__} {self._name!r}: {self.progress.state}>"
+
+    def _repr_html_(self) -> str:
+        return self.progress._repr_html_()
+
+
+@attrs.frozen(kw_only=True)
+class RunSummary:
+    """One line of :func:`runs`."""
+
+    name: str
+    state: RunState
+    rows: int
+    spec: str
+    created_at: float
+
+
+def attach(store: str | os.PathLike[str] | Store, name: str, *, spec: Spec[T] | None = None) -> RunView[T]:
+    """Look at a run of a store. Needs no spec and no key.
+
+    Args:
+        store: a path, a URL or a store.
+        name: the run's name; of a series the newest run is taken.
+        spec: with it, outputs come in the contract's type.
+
+    Raises:
+        UsageError: there is no such store or run.
+    """
+    return RunView(open_existing(store), name, spec=spec)
+
+
+def runs(store: str | os.PathLike[str] | Store) -> list[RunSummary]:
+    """List the runs of a store, oldest first."""
+    return [
+        RunSummary(name=run.name, state=run.state, rows=run.rows, spec=run.spec, created_at=run.created_at)
+        for run in open_existing(store).runs()
+    ]
+
+
+def set_cap(
+    store: str | os.PathLike[str] | Store, usd: float | Decimal | str, *, by: str, why: str = ""
+) -> None:
+    """Set the store's spending cap in US dollars. Needs no spec and no key; the last one set is in force."""
+    opened = open_existing(store)
+    nano = int(Decimal(str(usd)) * NANO)
+    write_cap(opened, Cap(usd_nano=nano, origin="person", by=by, why=why, at=opened.now()))
+
+
+def open_existing(store: str | os.PathLike[str] | Store) -> Store:
+    """Open a store that must exist already, so that a mistyped path does not make an empty one.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if isinstance(store, (str, os.PathLike)) and "://" not in str(store) and str(store) != ":memory:":
+        if not Path(store).exists():
+            raise UsageError(
+                f"there is no store at {os.fspath(store)!r}; a Workflow makes one on its first start"
+            )
+    return open_store(store)
