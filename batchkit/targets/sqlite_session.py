@@ -33,17 +33,21 @@ _WORDS = (
 
 
 def translated(error: sqlite3.Error, path: Path, timeout: float) -> TargetError:
-    """Give an error of the database in words that say what to do. Nothing was changed whenever one is raised."""
+    """Give an error of the database in words that say what to do.
+
+    Nothing was changed where the error is a known one. Of another one, such as an I/O error while committing,
+    only the next look tells: asking again finds what was done, and does nothing twice.
+    """
     text = str(error)
     if isinstance(error, sqlite3.IntegrityError):
-        meaning = (
-            "a constraint of the catalog refused the values; target.check() names the column where it can"
-        )
-    else:
-        meaning = next(
-            (words for part, words in _WORDS if part in text.lower()), "the catalog's database failed"
-        )
-    return TargetError(f"{path.name}: {meaning.format(timeout=timeout)} ({text}). Nothing was changed.")
+        words = "a constraint of the catalog refused the values; target.check() names the column where it can"
+        return TargetError(f"{path.name}: {words} ({text}). Nothing was changed.")
+    for part, words in _WORDS:
+        if part in text.lower():
+            return TargetError(f"{path.name}: {words.format(timeout=timeout)} ({text}). Nothing was changed.")
+    return TargetError(
+        f"{path.name}: the catalog's database failed ({text}). Ask again: nothing is done twice."
+    )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from batchkit.targets import Note, Promotion, StagedRow
 from batchkit.targets.sqlite import SQLiteTarget
 
 ROWS = 3_000
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 # Kills itself just before or after the statement whose text holds a mark. The catalog's cache is made so small
 # that pages reach the file long before the commit.
@@ -80,7 +81,7 @@ def run_child(
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        env=ENVIRONMENT,
     )
 
 
@@ -167,6 +168,17 @@ def test_killed_after_the_commit_of_a_rollback(tmp_path: Path) -> None:
     assert SQLiteTarget(path, "products", "sku").rollback().promotions == ()
 
 
+def test_two_processes_promote_once(tmp_path: Path) -> None:
+    """Of two processes that promote the same content at once, one does, and both are content."""
+    path = tmp_path / "catalog.db"
+    make(path, "DELETE")
+    command = [sys.executable, "-c", CHILD, str(path), "promote", "no such mark", "never", "0"]
+    children = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [child.wait(timeout=60) for child in children] == [0, 0]
+    (made,) = SQLiteTarget(path, "products", "sku").promotions()
+    assert (made.written, made.unchanged) == (ROWS + 50, 0)
+
+
 def test_a_reader_sees_old_or_new(tmp_path: Path) -> None:
     """A reader beside a promotion sees only old values until the commit, and only new ones after it."""
     path = tmp_path / "catalog.db"
@@ -183,7 +195,7 @@ def test_a_reader_sees_old_or_new(tmp_path: Path) -> None:
 
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(path), "promote", "no such mark", "never", "0"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            env=ENVIRONMENT,
             stdout=subprocess.DEVNULL,
         )
         while child.poll() is None:
