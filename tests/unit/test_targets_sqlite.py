@@ -248,6 +248,20 @@ def test_columns_that_take_the_names_of_the_row_id(db: Db) -> None:
 # -- names
 
 
+def test_key_that_is_no_longer_unique(db: Db) -> None:
+    """A rollback that finds two rows under one key is refused, and nothing is changed."""
+    db.run(
+        "CREATE TABLE t (k TEXT, x TEXT)",
+        "CREATE UNIQUE INDEX u ON t (k)",
+        "INSERT INTO t VALUES ('a', 'old')",
+    )
+    promotion = db.target().promote(note(), rows(a="new"))
+    db.run("DROP INDEX u", "INSERT INTO t VALUES ('a', 'new')")
+    with pytest.raises(TargetError, match="several rows"):
+        promotion.rollback()
+    assert db.run("SELECT x FROM t") == [("new",), ("new",)]
+
+
 def test_names_with_quotes_and_keywords(db: Db) -> None:
     """Names are quoted: keywords, spaces, quotes and other scripts are names like any other."""
     db.run('CREATE TABLE "or""der; --" ("select" TEXT PRIMARY KEY, "from ""where" TEXT, "цена" TEXT)')
@@ -512,6 +526,15 @@ def test_arguments_that_cannot_work(arguments: dict[str, Any]) -> None:
         SQLiteTarget(**{"where": "catalog.db", "table": "t", "key": "k", **arguments})
 
 
+def test_rows_without_a_field(db: Db) -> None:
+    """A row that lacks a field is named with it; without any field there is nothing to promote."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT, y TEXT)")
+    with pytest.raises(UsageError, match="row 'a' has no field 'y'"):
+        db.target().promote(note(fields=("x", "y")), rows(a="new"))
+    with pytest.raises(UsageError, match="no field to promote"):
+        db.target().promote(note(fields=()), [])
+
+
 def test_a_field_of_the_keys_name(db: Db) -> None:
     """Without a map a field that is called as the key column is refused, not written over it."""
     db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)")
@@ -570,6 +593,25 @@ def test_check_of_a_locked_catalog(db: Db) -> None:
     with closing(sqlite3.connect(db.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert [p.column for p in db.target(timeout=0.01).check([TEXT])] == ["x"]
+
+
+def test_check_of_a_catalog_that_cannot_be_written(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog that cannot be written is told before any money is spent, and refused by a promotion."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', 'old')")
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda uri, **options: connect(f"{uri}&immutable=1", **options))
+    (problem,) = db.target().check([TEXT])
+    assert "cannot be written" in problem.what
+    with pytest.raises(TargetError, match="permissions"):
+        db.target().promote(note(), rows(a="new"))
+
+
+def test_check_of_a_key_that_is_not_there(db: Db) -> None:
+    """A key column that does not exist is named, with the one that may be meant."""
+    db.run("CREATE TABLE t (sku TEXT PRIMARY KEY, x TEXT)")
+    (problem,) = db.target(key="skuu").check([TEXT])
+    assert problem.column == "skuu"
+    assert "'sku'" in problem.fix
 
 
 def test_check_of_a_table_that_is_empty(db: Db) -> None:
