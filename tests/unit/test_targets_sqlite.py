@@ -599,7 +599,9 @@ def test_check_of_a_catalog_that_cannot_be_written(db: Db, monkeypatch: pytest.M
     """A catalog that cannot be written is told before any money is spent, and refused by a promotion."""
     db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', 'old')")
     connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda uri, **options: connect(f"{uri}&immutable=1", **options))
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda where, **options: connect(f"{where}&immutable=1", **options)
+    )
     (problem,) = db.target().check([TEXT])
     assert "cannot be written" in problem.what
     with pytest.raises(TargetError, match="permissions"):
