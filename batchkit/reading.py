@@ -28,6 +28,10 @@ T = TypeVar("T")
 PAGE = 5_000
 """Rows settled in one transaction."""
 READ = 2_000
+HELD = 500
+"""Lines read ahead of being judged, where the rules need their records: parsed lines are dear to hold."""
+
+_new = tuple.__new__
 
 Standing = tuple[int, int, int, "Reason | None"]
 """A row's tier, tries, resends and reason."""
@@ -127,7 +131,8 @@ class FileReading(Generic[T]):
         self._pricing = pricing
         self._canceling = canceling
         self._seen = bytearray(len(manifest.rows))
-        self._page: list[tuple[int, ResultLine]] = []
+        self._ahead: list[tuple[int, ResultLine]] = []
+        self._page: list[Settled] = []
         self._parked: dict[int, ResultLine] = {}
         self._hash = hashlib.sha256()
         self._bytes = 0
@@ -156,23 +161,24 @@ class FileReading(Generic[T]):
             self._bytes += len(chunk)
             self._take(splitter.feed(chunk))
             if len(self._page) >= PAGE:
-                self.flush()
+                self._settle()
         for line in splitter.close():
             self._take_last(line)
         self.flush()
         return True
 
     def flush(self) -> None:
-        """Judge and settle the lines in hand."""
-        page, self._page = self._page, []
-        for start in range(0, len(page), PAGE):
-            self._settle(page[start : start + PAGE])
+        """Judge and settle what is in hand."""
+        self._judge_ahead()
+        self._settle()
 
     def settle_parked(self) -> None:
         """Settle the rows whose line was there but could not be read, once the rest of the file agrees."""
-        self._page = sorted(self._parked.items())
+        for number, line in sorted(self._parked.items()):
+            if self._manifest.open[number]:
+                self._judge(number, line, {})
         self._parked = {}
-        self.flush()
+        self._settle()
 
     def close_rows(self, event: RowEvent, reason: Reason) -> int:
         """Take every row that still waits out of the batch; give how many."""
@@ -197,24 +203,32 @@ class FileReading(Generic[T]):
             self._seen,
             self._manifest.open,
         )
-        kinds, page = self.kinds, self._page
+        kinds, judge, ahead = self.kinds, self._judge, self._ahead
+        needs_row = self._validator.needs_row
         for raw in lines:
             line = read(raw)
             number = index.get(line.custom_id)  # type: ignore[call-overload]
             kind = line.kind
             if number is None:
                 self._strange(raw, kind)
-            elif seen[number]:
+                continue
+            if seen[number]:
                 self.duplicates += 1
+                continue
+            seen[number] = 1
+            self.lines += 1
+            if kind == "unreadable":
+                self._parked[number] = line
+                continue
+            kinds[kind] = kinds.get(kind, 0) + 1
+            if not waiting[number]:
+                continue
+            if needs_row:
+                ahead.append((number, line))
+                if len(ahead) >= HELD:
+                    self._judge_ahead()
             else:
-                seen[number] = 1
-                self.lines += 1
-                if kind == "unreadable":
-                    self._parked[number] = line
-                    continue
-                kinds[kind] = kinds.get(kind, 0) + 1
-                if waiting[number]:
-                    page.append((number, line))
+                judge(number, line, None)
 
     def _take_last(self, raw: bytes) -> None:
         """Take a last line without a line end: if it cannot be read, the file was cut off inside it."""
@@ -231,55 +245,54 @@ class FileReading(Generic[T]):
         else:
             self.foreign += 1
 
-    def _settle(self, page: list[tuple[int, ResultLine]]) -> None:
-        if not page:
+    def _judge_ahead(self) -> None:
+        if not self._ahead:
             return
-        manifest, judge, decide, price_for = (
-            self._manifest,
-            self._validator.judge,
-            self._escalator.decide,
-            self._pricing.of,
+        ids = [self._manifest.rows[number] for number, _ in self._ahead]
+        for (number, line), row in zip(self._ahead, self._store.rows(ids, source=True), strict=True):
+            self._judge(number, line, row.fields)
+        self._ahead.clear()
+
+    def _judge(self, number: int, line: ResultLine, fields: Mapping[str, str | None] | None) -> None:
+        """Judge one line and put what it does to its row on the page."""
+        manifest = self._manifest
+        tier, tries, resends, reason = manifest.standings[number]
+        verdict = self._validator.judge(line, fields)
+        said, detail, _, text, usage, model = verdict
+        done = self._escalator.decide(
+            said, tier=tier, tries=tries, resends=resends, canceling=self._canceling
         )
-        rows, standings, canceling = manifest.rows, manifest.standings, self._canceling
-        sources = self._sources(page)
-        settled: list[Settled] = []
-        for place, (number, line) in enumerate(page):
-            tier, tries, resends, reason = standings[number]
-            verdict = judge(line, sources[place] if sources is not None else None)
-            done = decide(verdict.reason, tier=tier, tries=tries, resends=resends, canceling=canceling)
-            usage, amount = verdict.usage, 0
-            if usage is not None:
-                amount = self._cost(usage, price_for(tier, verdict.model))
-            settled.append(
-                Settled(
-                    rows[number],
+        amount = 0 if usage is None else self._cost(usage, self._pricing.of(tier, model))
+        # The positional form, past the generated __new__: this runs once for every line.
+        self._page.append(
+            _new(
+                Settled,
+                (
+                    manifest.rows[number],
                     done.event,
                     reason if done.keep_reason else done.reason,
                     done.tier,
                     done.tries,
                     done.resends,
-                    verdict.reason,
-                    verdict.detail,
-                    verdict.text or None,
+                    said,
+                    detail,
+                    text or None,
                     usage,
                     amount,
-                    verdict.model,
-                )
+                    model,
+                ),
             )
-            if done.event is RowEvent.MONEY_PAUSED and self.need is None:
-                self.need = _money_need(self._batch, verdict.detail)
-        applied = self._store.settle(self._lease, self._batch.id, settled)
-        self.settled += applied.applied
-        self.ignored += len(applied.ignored)
-        for number, _ in page:
-            manifest.open[number] = 0
+        )
+        manifest.open[number] = 0
+        if done.event is RowEvent.MONEY_PAUSED and self.need is None:
+            self.need = _money_need(self._batch, detail)
 
-    def _sources(self, page: list[tuple[int, ResultLine]]) -> list[Mapping[str, str | None] | None] | None:
-        """Read the records of a page, where the contract's rules look at them."""
-        if not self._validator.needs_row:
-            return None
-        ids = [self._manifest.rows[number] for number, _ in page]
-        return [row.fields for row in self._store.rows(ids, source=True)]
+    def _settle(self) -> None:
+        page, self._page = self._page, []
+        for start in range(0, len(page), PAGE):
+            applied = self._store.settle(self._lease, self._batch.id, page[start : start + PAGE])
+            self.settled += applied.applied
+            self.ignored += len(applied.ignored)
 
     def _cost(self, usage: Usage, price: Price | None) -> int:
         if price is None:

@@ -56,7 +56,9 @@ DOUBTFUL: dict[str, Reply] = {
     "502 page": say(http(502, HTML, kind="text/html")),
     "503 that asks to retry": say(http(503, error("api_error"), "retry-after: 0")),
     "504 page": say(http(504, HTML, kind="text/html")),
-    "529 that asks to retry": say(http(529, error("overloaded_error"), "x-should-retry: true", "retry-after-ms: 1")),
+    "529 that asks to retry": say(
+        http(529, error("overloaded_error"), "x-should-retry: true", "retry-after-ms: 1")
+    ),
     "408": say(http(408, error("timeout_error"), "x-should-retry: true")),
     "409": say(http(409, error("invalid_request_error"))),
     "200 page": say(http(200, HTML, kind="text/html")),
@@ -79,7 +81,10 @@ REFUSED: dict[str, tuple[Reply, Cause]] = {
     "413": (say(http(413, error("request_too_large"))), Cause.TOO_LARGE),
     "413 page": (say(http(413, HTML, kind="text/html")), Cause.TOO_LARGE),
     "429 with a wait": (say(http(429, error("rate_limit_error"), "retry-after: 30")), Cause.RATE),
-    "429 that asks to retry": (say(http(429, error("rate_limit_error"), "x-should-retry: true")), Cause.QUEUE),
+    "429 that asks to retry": (
+        say(http(429, error("rate_limit_error"), "x-should-retry: true")),
+        Cause.QUEUE,
+    ),
 }
 
 

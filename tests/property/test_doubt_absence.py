@@ -6,7 +6,20 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchkit.doubt import Absent, Finding, Held, Known, Open, Proved, Reading, Trail, Wait, look, observe, resolve
+from batchkit.doubt import (
+    Absent,
+    Finding,
+    Held,
+    Known,
+    Open,
+    Proved,
+    Reading,
+    Trail,
+    Wait,
+    look,
+    observe,
+    resolve,
+)
 from batchkit.ids import BatchId, Nonce, RemoteId, RunId
 from batchkit.model import Batch, Head, Place
 from batchkit.remote import RemoteBatch
@@ -33,7 +46,9 @@ BATCH = Batch(
 
 steps = st.tuples(
     st.floats(-50.0, 1_500.0),
-    st.sampled_from(["clean", "clean", "clean", "shallow", "elsewhere", "cached", "undated", "stale", "none", "mixed"]),
+    st.sampled_from(
+        ["clean", "clean", "clean", "shallow", "elsewhere", "cached", "undated", "stale", "none", "mixed"]
+    ),
     st.sets(st.sampled_from(["a", "b"])),
     st.sampled_from([None, *Finding]),
 )
@@ -89,7 +104,9 @@ def test_absence_is_covered_by_an_unbroken_series_of_clean_readings(
         if isinstance(end, Absent):
             assert len(series) >= 3
             assert series[-1] - series[0] >= GRACE
-            assert not {Finding.RUNNING, Finding.UNREADABLE, Finding.MISSING, Finding.OURS} & set(findings.values())
+            assert not {Finding.RUNNING, Finding.UNREADABLE, Finding.MISSING, Finding.OURS} & set(
+                findings.values()
+            )
         if Finding.OURS in findings.values():
             assert isinstance(end, Proved)
         assert isinstance(end, Absent | Proved | Held | Open | Wait)

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import formatdate
 
 Reply = Callable[[socket.socket], None]
@@ -15,7 +16,9 @@ Reply = Callable[[socket.socket], None]
 EMPTY_LIST = json.dumps({"data": [], "has_more": False, "first_id": None, "last_id": None}).encode()
 
 
-def http(status: int, body: bytes, *headers: str, kind: str = "application/json", length: int | None = None) -> bytes:
+def http(
+    status: int, body: bytes, *headers: str, kind: str = "application/json", length: int | None = None
+) -> bytes:
     lines = [
         f"HTTP/1.1 {status} X",
         f"content-type: {kind}",
@@ -93,11 +96,8 @@ class HostileServer:
             thread.start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                self._talk(connection)
-            except OSError:
-                pass
+        with connection, suppress(OSError):
+            self._talk(connection)
 
     def _talk(self, connection: socket.socket) -> None:
         data = b""

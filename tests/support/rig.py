@@ -136,7 +136,9 @@ class Rig:
             **sizes,
         )
         self.collector = self.make_collector()
-        records_in = [{"sku": f"S{n:04}", "word": f"w{n:04}"} for n in range(rows)] if isinstance(rows, int) else rows
+        records_in = (
+            [{"sku": f"S{n:04}", "word": f"w{n:04}"} for n in range(rows)] if isinstance(rows, int) else rows
+        )
         self.run = self._freeze(records_in)
         self.lease = self.take()
 

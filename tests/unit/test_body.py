@@ -12,7 +12,12 @@ from batchkit.body import BodyStopped, GuardedBody
 
 
 def body_of(
-    items: list[bytes], *, chunk: int = 8, length: int | None = None, fail_at: int | None = None, fenced: bool = True
+    items: list[bytes],
+    *,
+    chunk: int = 8,
+    length: int | None = None,
+    fail_at: int | None = None,
+    fenced: bool = True,
 ) -> tuple[GuardedBody, list[str]]:
     calls: list[str] = []
 
@@ -30,7 +35,10 @@ def body_of(
     return GuardedBody(lambda: items, size, check=check, fence=fence, chunk=chunk), calls
 
 
-@given(st.lists(st.integers(0, 10**6).map(lambda n: json.dumps({"n": n}).encode()), max_size=20), st.integers(1, 60))
+@given(
+    st.lists(st.integers(0, 10**6).map(lambda n: json.dumps({"n": n}).encode()), max_size=20),
+    st.integers(1, 60),
+)
 def test_the_body_is_the_requests_and_its_declared_length(items: list[bytes], chunk: int) -> None:
     """Whatever the chunk size, the chunks together are the JSON of all requests, of the declared length."""
     body, _ = body_of(items, chunk=chunk)

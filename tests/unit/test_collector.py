@@ -25,7 +25,9 @@ def results_of(request: Request) -> bool:
     return request.method == "GET" and request.path.endswith("/results")
 
 
-def rewrite(rig: Rig, change: Callable[[list[bytes]], Iterator[bytes] | list[bytes]], times: int = 10**6) -> list[int]:
+def rewrite(
+    rig: Rig, change: Callable[[list[bytes]], Iterator[bytes] | list[bytes]], times: int = 10**6
+) -> list[int]:
     """Give the result file with its lines changed, as often as said; returns the list of readings given."""
     given: list[int] = []
 
@@ -60,7 +62,9 @@ def test_a_whole_file_is_collected() -> None:
     rig = Rig(50)
     batch = sent(rig)
     assert batch.state is BatchState.ENDED
-    body = rig.gateway.client.messages.batches.with_raw_response.results(batch.remote_id or "").http_response.read()
+    body = rig.gateway.client.messages.batches.with_raw_response.results(
+        batch.remote_id or ""
+    ).http_response.read()
     done = rig.collect(batch.id)
     assert done.complete
     assert done.lines == 50
@@ -146,10 +150,16 @@ def test_what_was_settled_stays_settled() -> None:
         (lambda lines: lines[:-1], {"missing": 1}),
         (lambda lines: [*lines, lines[0]], {"duplicates": 1}),
         (lambda lines: [*lines[1:], lines[1]], {"missing": 1, "duplicates": 1}),
-        (lambda lines: [*lines, b'{"custom_id":"t_x-aaaaaaaa","result":{"type":"expired"}}\n'], {"foreign": 1}),
+        (
+            lambda lines: [*lines, b'{"custom_id":"t_x-aaaaaaaa","result":{"type":"expired"}}\n'],
+            {"foreign": 1},
+        ),
         (lambda lines: [*lines, b"\xff\xfe not json\n"], {"unreadable": 1}),
         (lambda lines: [*lines[1:], b"[]\n"], {"missing": 1, "unreadable": 1}),
-        (lambda lines: [lines[0].replace(b'"succeeded"', b'"expired"', 1), *lines[1:]], {"counts": "provider"}),
+        (
+            lambda lines: [lines[0].replace(b'"succeeded"', b'"expired"', 1), *lines[1:]],
+            {"counts": "provider"},
+        ),
     ],
 )
 def test_three_readings_that_disagree_are_held(
@@ -180,7 +190,11 @@ def test_blank_lines_and_line_ends_do_not_matter() -> None:
     rig = Rig(6)
     rewrite(
         rig,
-        lambda lines: [b"\xef\xbb\xbf", *(line.replace(b"\n", b"\r\n\r\n") for line in lines[:-1]), lines[-1].strip()],
+        lambda lines: [
+            b"\xef\xbb\xbf",
+            *(line.replace(b"\n", b"\r\n\r\n") for line in lines[:-1]),
+            lines[-1].strip(),
+        ],
     )
     assert rig.collect(sent(rig).id).complete
 
@@ -227,7 +241,9 @@ def test_a_last_line_cut_inside_is_never_taken_for_an_answer() -> None:
 
 def test_expired_lines_keep_the_paid_ones() -> None:
     """A batch that expired half way keeps what was paid, and only the rest goes again."""
-    rig = Rig(30, latency=Latency(min=80_000.0, max=90_000.0), model=answers({"w000": Answer(kind="expired")}))
+    rig = Rig(
+        30, latency=Latency(min=80_000.0, max=90_000.0), model=answers({"w000": Answer(kind="expired")})
+    )
     batch = sent(rig)
     done = rig.collect(batch.id)
     assert done.complete
@@ -261,7 +277,9 @@ def test_a_404_after_the_end_is_read_again() -> None:
 def hide(rig: Rig, hidden: list[bool]) -> None:
     def rule(request: Request, api: Handler) -> Response | None:
         if hidden[0] and "/batches/" in request.path:
-            return Response(status=404, body=b'{"type":"error","error":{"type":"not_found_error","message":"?"}}')
+            return Response(
+                status=404, body=b'{"type":"error","error":{"type":"not_found_error","message":"?"}}'
+            )
         return None
 
     rig.faults.rules.append(rule)
@@ -354,7 +372,9 @@ def test_a_refused_credential_is_an_error_of_the_provider() -> None:
 def test_money_lines_pause_and_touch_no_row() -> None:
     """A line that speaks of credit leaves its row pending as it was, and the report asks for money."""
     broke = Answer(
-        kind="errored", error_type="invalid_request_error", error_message="Your credit balance is too low to go on."
+        kind="errored",
+        error_type="invalid_request_error",
+        error_message="Your credit balance is too low to go on.",
     )
     rig = Rig(5, model=answers({"w0002": broke}))
     done = rig.collect(sent(rig).id)

@@ -29,7 +29,9 @@ def answer(status: int | None = 200, *, handed_over: bool = True, **facts: Any) 
     return CreateAnswer(handed_over=handed_over, status=status, **facts)
 
 
-def refusal(status: int, kind: str = "invalid_request_error", message: str = "no", **facts: Any) -> CreateAnswer:
+def refusal(
+    status: int, kind: str = "invalid_request_error", message: str = "no", **facts: Any
+) -> CreateAnswer:
     body = {"type": "error", "error": {"type": kind, "message": message}}
     return answer(status, body=body, error_type=kind, error_message=message, **facts)
 

@@ -55,7 +55,9 @@ def doubtful(**changes: Any) -> Batch:
     return attrs.evolve(base, **changes)
 
 
-def remote(name: str, *, total: int = 7, created_at: float = T0, expires_at: float | None = None) -> RemoteBatch:
+def remote(
+    name: str, *, total: int = 7, created_at: float = T0, expires_at: float | None = None
+) -> RemoteBatch:
     return RemoteBatch(
         id=RemoteId(name),
         status="in_progress",
@@ -182,7 +184,8 @@ def test_without_a_workspace_header_only_a_batch_of_the_place_proves_it(
     """The head or an own batch of that place proves the place; depth, strangers and other places' batches do not."""
     batch = doubtful(place=bare)
     seen = Reading(date=T0, place=bare, items=items, complete=True)
-    _, trail = follow([seen], batch=batch, known=attrs.evolve(KNOWN, **{k: frozenset(v) for k, v in known.items()}))
+    sets: dict[str, Any] = {name: frozenset(ids) for name, ids in known.items()}
+    _, trail = follow([seen], batch=batch, known=attrs.evolve(KNOWN, **sets))
     assert (trail.void == "") is proved
 
 
@@ -274,7 +277,7 @@ def test_suspects_of_another_place_are_not_ours() -> None:
 
 def test_an_infinite_grace_never_concludes_absence() -> None:
     """With an infinite grace a person decides after the usual one."""
-    end, _ = follow(clean(*range(0, 600)), grace=math.inf)
+    end, _ = follow(clean(*range(600)), grace=math.inf)
     assert isinstance(end, Held)
     assert end.need.code == "doubt.grace"
 
@@ -296,7 +299,7 @@ def test_an_endpoint_without_a_list_is_held() -> None:
 def test_two_days_of_readings_are_enough() -> None:
     """A list that flickers for two days ends with a person."""
     readings: list[Reading | None] = []
-    for hour in range(0, 49):
+    for hour in range(49):
         readings += [reading(T0 + 3_600.0 * hour), reading(T0 + 3_600.0 * hour + 60, cached=True)]
     end, _ = follow(readings)
     assert isinstance(end, Held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ def split(data: bytes, cuts: list[int], cap: int = 1 << 20) -> list[bytes]:
     edges = [0, *sorted({min(c, len(data)) for c in cuts}), len(data)]
     splitter = LineSplitter(cap=cap)
     lines: list[bytes] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         lines += splitter.feed(data[start:end])
     return lines + splitter.close()
 
@@ -37,7 +39,11 @@ def test_chunking_never_changes_the_lines(data: bytes, cuts: list[int]) -> None:
     assert split(data, cuts) == expected(data)
 
 
-@given(st.lists(pieces, max_size=30).map(b"".join), st.lists(st.integers(0, 400), max_size=12), st.integers(1, 90))
+@given(
+    st.lists(pieces, max_size=30).map(b"".join),
+    st.lists(st.integers(0, 400), max_size=12),
+    st.integers(1, 90),
+)
 def test_chunking_never_changes_what_is_cut_off(data: bytes, cuts: list[int], cap: int) -> None:
     """A line longer than the cap is cut to the same beginning, whatever the chunks."""
     assert split(data, cuts, cap) == expected(data, cap)

@@ -117,7 +117,9 @@ def test_rows_are_read_no_further_than_needed() -> None:
     assert len(read) <= 50
 
 
-@pytest.mark.parametrize("limits", [{"max_rows": 0}, {"max_rows": 100_001}, {"max_bytes": 0}, {"max_bytes": 256_000_001}])
+@pytest.mark.parametrize(
+    "limits", [{"max_rows": 0}, {"max_rows": 100_001}, {"max_bytes": 0}, {"max_bytes": 256_000_001}]
+)
 def test_limits_beyond_the_api_are_refused(limits: dict[str, int]) -> None:
     """What the API would refuse is refused at once."""
     with pytest.raises(UsageError, match="a batch takes"):

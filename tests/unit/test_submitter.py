@@ -403,7 +403,11 @@ def test_a_stranger_of_the_same_size_is_opened_and_left_alone() -> None:
         requests=[
             {
                 "custom_id": f"theirs-{n}",
-                "params": {"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]},
+                "params": {
+                    "model": "claude-haiku-4-5",
+                    "max_tokens": 5,
+                    "messages": [{"role": "user", "content": "x"}],
+                },
             }
             for n in range(3)
         ]
@@ -438,7 +442,7 @@ def test_readings_are_a_minute_apart() -> None:
     assert rig.faults.count("GET", "/batches") - before == 1
 
 
-def test_recover_withdraws_an_intent_that_nobody_claimed() -> None:
+def test_recover_withdraws_an_intent_that_nobody_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An intent left by a dead mover was never sent: its rows are free at once."""
     rig = Rig(10)
     intent = rig.store.intend
@@ -447,17 +451,17 @@ def test_recover_withdraws_an_intent_that_nobody_claimed() -> None:
         intent(*args)
         raise StoreError("killed")
 
-    rig.store.intend = die  # type: ignore[method-assign]
-    with pytest.raises(StoreError, match="killed"):
-        rig.send()
-    rig.store.intend = intent  # type: ignore[method-assign]
-    assert rig.batches[0].state is BatchState.INTENT
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store, "intend", die)
+        with pytest.raises(StoreError, match="killed"):
+            rig.send()
+    assert [batch.state for batch in rig.batches] == [BatchState.INTENT]
     rig.submitter.recover(rig.take(), rig.run)
-    assert rig.batches[0].state is BatchState.REJECTED
+    assert [batch.state for batch in rig.batches] == [BatchState.REJECTED]
     assert rig.send().rows == 10
 
 
-def test_recover_doubts_a_batch_that_was_sending() -> None:
+def test_recover_doubts_a_batch_that_was_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch in SENDING under an earlier lease may exist: it is doubted, never sent again."""
     rig = Rig(10)
     move = rig.store.move_batch
@@ -467,10 +471,10 @@ def test_recover_doubts_a_batch_that_was_sending() -> None:
             raise KeyboardInterrupt
         return move(lease, batch, to=to, **more)
 
-    rig.store.move_batch = die  # type: ignore[method-assign,assignment]
-    with pytest.raises(KeyboardInterrupt):
-        rig.send()
-    rig.store.move_batch = move  # type: ignore[method-assign]
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store, "move_batch", die)
+        with pytest.raises(KeyboardInterrupt):
+            rig.send()
     rig.submitter.recover(rig.take(), rig.run)
     (batch,) = rig.batches
     assert batch.state is BatchState.DOUBTFUL
@@ -479,7 +483,7 @@ def test_recover_doubts_a_batch_that_was_sending() -> None:
     assert rig.billed == 10
 
 
-def test_a_claim_that_is_not_ours_is_not_sent() -> None:
+def test_a_claim_that_is_not_ours_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds anything but INTENT does not POST."""
     rig = Rig(10)
     intend = rig.store.intend
@@ -491,7 +495,7 @@ def test_a_claim_that_is_not_ours_is_not_sent() -> None:
         )
         return batch
 
-    rig.store.intend = claimed_by_another  # type: ignore[method-assign]
+    monkeypatch.setattr(rig.store, "intend", claimed_by_another)
     with pytest.raises(StoreError):
         rig.send()
     assert rig.faults.posts == 0
