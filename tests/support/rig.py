@@ -126,24 +126,25 @@ class Rig:
         )
         self.builder = RequestBuilder(self.spec)
         self.rng = random.Random(seed)
-        self.submitter = ChunkedSubmitter(
-            self.store,
-            self.gateway,
-            builder=self.builder,
-            max_rows=max_rows,
-            clock=self.clock,
-            rng=self.rng,
-            **sizes,
-        )
-        self.collector = self.make_collector()
+        self.sizes = {"max_rows": max_rows, **sizes}
+        self.rebuild()
         records_in = (
             [{"sku": f"S{n:04}", "word": f"w{n:04}"} for n in range(rows)] if isinstance(rows, int) else rows
         )
         self.run = self._freeze(records_in)
         self.lease = self.take()
 
-    def make_collector(self) -> ResultCollector[Label]:
-        return ResultCollector(
+    def rebuild(self) -> None:
+        """Make submitter and collector anew, as another process would."""
+        self.submitter = ChunkedSubmitter(
+            self.store,
+            self.gateway,
+            builder=self.builder,
+            clock=self.clock,
+            rng=self.rng,
+            **self.sizes,
+        )
+        self.collector = ResultCollector(
             self.store,
             self.gateway,
             validator=Validator(self.spec),

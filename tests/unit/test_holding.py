@@ -25,7 +25,7 @@ def without_list(rig: Rig, *, effect: bool) -> BatchId:
             if effect:
                 api.handle(request)
             else:
-                b"".join(request.body)
+                b"".join([request.body] if isinstance(request.body, bytes) else request.body)
             raise Dropped("lost")
         return None
 
