@@ -99,8 +99,7 @@ class QueueDesk:
 
     def _unsettled(self) -> set[str]:
         """Give the rows about which a decision waits for whoever moves the run."""
-        found = unsettled_judgements(self._store, self._fresh())
-        return {judgement.key for judgement in found if judgement.decision != "undo"}
+        return set(standing_judgements(unsettled_judgements(self._store, self._fresh())))
 
     def progress(self) -> ReviewProgress:
         """Count the rows that wait, and what people said of the others."""
@@ -125,6 +124,7 @@ class QueueDesk:
             "at": self._store.now(),
             "note": note,
             "shown": row.shown,
+            "promotions": self._promotions(),
         }
         match verdict:
             case "answer" | "edit":
@@ -183,17 +183,17 @@ class QueueDesk:
                 f"row {row.key!r}: only an answer can be taken back"
                 + (f", and {said.by} said {said.decision!r}" if said is not None else "; nobody gave one")
             )
-        if self._promoted_since(said.at):
-            raise UsageError(f"row {row.key!r} was promoted with that answer: roll the promotion back first")
+        if self._promotions() > said.promotions:
+            raise UsageError(
+                f"row {row.key!r}: the run was promoted after that answer was given, so it may stand in a catalog. Correct "
+                f"it by a run of its own: rows(keys=[{row.key!r}]).rerun(...), and promote that"
+            )
         made = Judgement(key=row.key, decision="undo", by=by, at=self._store.now())
         return self.write([made])
 
-    def _promoted_since(self, at: float) -> bool:
-        notes = [
-            json.loads(body) for _, body in self._store.docs(DocKind.PROMOTION, scope=scope_of(self._id))
-        ]
-        latest = {(note.get("target"), note.get("id")): note for note in notes}
-        return any(note.get("at", 0) >= at and not note.get("rolled_back_at") for note in latest.values())
+    def _promotions(self) -> int:
+        """Count the run's promotions. Whether one was rolled back only the catalog knows; it counts all the same."""
+        return len(self._store.docs(DocKind.PROMOTION, scope=scope_of(self._id)))
 
     def _fresh(self) -> Run:
         return self._store.runs(name=self._name)[0]

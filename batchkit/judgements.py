@@ -50,6 +50,7 @@ class Judgement:
         shown: What the person saw, by :func:`shown_hash`.
         version: The version of a pilot that was read; 0 in a queue.
         line: A hash of the file's line it came from; empty where it came from Python.
+        promotions: How often the run had been promoted by then.
     """
 
     key: str
@@ -62,6 +63,7 @@ class Judgement:
     shown: str = ""
     version: int = 0
     line: str = ""
+    promotions: int = 0
 
     def __attrs_post_init__(self) -> None:
         if self.decision not in DECISIONS:
@@ -110,11 +112,11 @@ def standing_judgements(judgements: Iterator[tuple[str, Judgement]]) -> dict[str
 
 
 def shown_hash(row: RowView) -> str:
-    """Give a hash of what a person sees of a row: where it ended, why, and the answer by its meaning.
+    """Give a hash of what a person judges: which row, where it ended, why, and the answer by its meaning.
 
     Blanks and the order of fields do not count. The row must have been read with results.
     """
-    ended = [outcome(row.state, row.reason).value, row.reason.value if row.reason else None]
+    ended = [row.key, outcome(row.state, row.reason).value, row.reason.value if row.reason else None]
     answer: object = None
     if row.answer is not None:
         try:
@@ -125,10 +127,9 @@ def shown_hash(row: RowView) -> str:
     return sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def unsettled_judgements(store: DocumentStore, run: Run) -> list[Judgement]:
-    """Give the decisions about a run's rows that nobody has settled yet."""
-    found = read_judgements(store, scope_of(run.id), after=str(run.options.get(_SEEN, "")))
-    return [judgement for _, judgement in found]
+def unsettled_judgements(store: DocumentStore, run: Run) -> Iterator[tuple[str, Judgement]]:
+    """Give the decisions about a run's rows that nobody has settled yet, with their ids."""
+    return read_judgements(store, scope_of(run.id), after=str(run.options.get(_SEEN, "")))
 
 
 def settle_judgements(store: Store, lease: Lease, run: Run, spec: Spec[Any]) -> Run:

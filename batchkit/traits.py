@@ -46,7 +46,18 @@ _CONTROL = re.compile(
 _INJECTION = re.compile(
     r"\b(?:ignore|disregard|forget)\b.{0,30}\b(?:instructions?|above|previous|prompt)\b"
     r"|\b(?:system|assistant|user)\s*:|\byou are now\b|\bprint your prompt\b|<script|</?(?:row|record|system)\b",
-    re.IGNORECASE,
+)
+# A plain search for these is many times faster than the pattern, and most texts have none.
+_INJECTION_MARKS = (
+    "ignore",
+    "disregard",
+    "forget",
+    "system",
+    "assistant",
+    "user",
+    "you are now",
+    "print your",
+    "<",
 )
 _BRACES = re.compile(r"\{[^{}]*\}|%\(\w+\)s")
 _MOJIBAKE = re.compile("[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
@@ -60,6 +71,10 @@ _FUNCTION_WORDS: Final[Mapping[str, frozenset[str]]] = {
     "Italian": frozenset("e con per il della una di gli molto è".split()),
     "Portuguese": frozenset("com para uma os do da em muito não é".split()),
     "Dutch": frozenset("het een met voor en van de zeer niet".split()),
+}
+_SPOKEN: Final = {
+    word: tuple(name for name, words in _FUNCTION_WORDS.items() if word in words)
+    for word in frozenset().union(*_FUNCTION_WORDS.values())
 }
 
 
@@ -103,7 +118,8 @@ def _of_text(text: str) -> list[Trait]:
         found.append(Trait("markup", "markup or entities"))
     if ("{" in text or "%(" in text) and _BRACES.search(text):
         found.append(Trait("braces", "braces like those of a template"))
-    if _INJECTION.search(text):
+    lowered = text.lower()
+    if any(mark in lowered for mark in _INJECTION_MARKS) and _INJECTION.search(lowered):
         found.append(Trait("injection", "text that reads like an instruction"))
     if not text.isprintable() and _CONTROL.search(text):
         found.append(Trait("control", "invisible or direction-changing characters"))
@@ -121,9 +137,9 @@ def _of_language(text: str) -> list[Trait]:
         return []
     found = [Trait("script", script)]
     if script == "Latin":
-        words = set(_WORD.findall(text.lower()))
-        hits = {name: len(words & own) for name, own in _FUNCTION_WORDS.items()}
-        best = max(hits, key=hits.__getitem__)
+        spoken = [_SPOKEN[word] for word in set(_WORD.findall(text.lower())) if word in _SPOKEN]
+        hits = Counter(name for names in spoken for name in names)
+        best = max(_FUNCTION_WORDS, key=hits.__getitem__)
         if hits[best] >= 2:
             found.append(Trait("language", best))
     return found
