@@ -105,6 +105,13 @@ def run_all(rows: int, path: Path) -> None:
     for batch in batches:
         members = list(store.members(batch.id).rows)
         draw.shuffle(members)
+        for step in (PAGE, CHUNK):
+            for first in range(0, len(members), step):
+                with watch(f"the same, shuffled, by {step}"):
+                    store.rows([RowId(row) for row in members[first : first + step]], source=True)
+    for batch in batches:
+        members = list(store.members(batch.id).rows)
+        draw.shuffle(members)
         for first in range(0, len(members), CHUNK):
             settled = [line(RowId(row)) for row in members[first : first + CHUNK]]
             with watch("settle, shuffled"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from batchkit.ids import RunId
-from batchkit.model import Event, NewEvent
+from batchkit.model import NewEvent
 
 
 def event_scope(run: RunId) -> str:
@@ -20,16 +20,3 @@ def encode_event(event: NewEvent, at: float) -> bytes:
         sort_keys=True,
         separators=(",", ":"),
     ).encode()
-
-
-def decode_event(key: str, body: bytes, *, run: str) -> Event:
-    """Give the event stored under ``key``; its id is that key, the same on every delivery."""
-    stored = json.loads(body)
-    return Event(
-        id=key,
-        kind=stored["kind"],
-        run=run,
-        at=stored["at"],
-        severity=stored["severity"],
-        data=stored["data"],
-    )

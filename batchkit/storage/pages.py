@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -20,8 +21,8 @@ from batchkit.model import PAGE
 
 Fields = Mapping[str, "str | None"]
 
-_FEW: Final = 48
-"""Up to so many records of a page are parsed one by one; above, the page is parsed whole."""
+_KEPT_BYTES: Final = 2 << 20
+"""Text of frozen pages kept for the next read: enough for readers that go forward, whatever their step."""
 
 
 def pack(numbers: Iterable[int]) -> bytes:
@@ -91,39 +92,62 @@ def parse(text: bytes) -> Any:
 
 
 class PackedPage:
-    """One frozen page, parsed only as far as somebody asked."""
+    """One frozen page, parsed only as far as somebody asks.
 
-    __slots__ = ("_fields", "_joined", "_lines", "_load", "keys", "sizes")
+    A record is parsed when it is asked for: parsing pages whole gains 15 % on short records read in
+    order, and costs half as much again on long ones.
+    """
+
+    __slots__ = ("_lines", "_load", "keys", "sizes", "weight")
 
     def __init__(self, keys: bytes, sizes: bytes, load: Callable[[], bytes]) -> None:
         self.keys: list[str] = parse(keys)
         self.sizes = unpack(sizes)
+        self.weight = len(keys)
         self._load = load
-        self._joined: bytes | None = None
-        self._lines: list[bytes] | None = None
-        self._fields: list[Fields] | None = None
+        self._lines: list[bytes] = []
 
     def lines(self) -> list[bytes]:
         """Give the canonical lines."""
-        if self._lines is None:
-            self._lines = self._text().split(b"\n")
+        if not self._lines:
+            text = self._load()
+            self.weight += len(text)
+            self._lines = text.split(b"\n")
         return self._lines
 
     def fields(self, offsets: Sequence[int]) -> list[Fields]:
         """Give the fields of the records at these offsets."""
-        if self._fields is None and len(offsets) <= _FEW:
-            lines = self.lines()
-            return [parse(lines[n])[2] for n in offsets]
-        if self._fields is None:
-            self._fields = [record[2] for record in parse(b"[" + self._text().replace(b"\n", b",") + b"]")]
-            self._joined = self._lines = None
-        fields = self._fields
-        return [fields[n] for n in offsets]
+        lines = self.lines()
+        return [parse(lines[n])[2] for n in offsets]
 
-    def _text(self) -> bytes:
-        if self._joined is None:
-            self._joined = self._load()
-        return self._joined
+
+class PageCache:
+    """The pages read last, within a budget of bytes.
+
+    Args:
+        budget: how many bytes of text to keep; one page is kept however large it is.
+    """
+
+    def __init__(self, budget: int = _KEPT_BYTES) -> None:
+        self._budget = budget
+        self._pages: OrderedDict[int, PackedPage] = OrderedDict()
+
+    def get(self, page: int) -> PackedPage | None:
+        """Give a page that is kept."""
+        kept = self._pages.get(page)
+        if kept is not None:
+            self._pages.move_to_end(page)
+        return kept
+
+    def keep(self, page: int, packed: PackedPage) -> None:
+        """Keep a page, for now."""
+        self._pages[page] = packed
+
+    def trim(self) -> None:
+        """Forget the pages not read for the longest time, until the others are within the budget."""
+        weight = sum(kept.weight for kept in self._pages.values())
+        while weight > self._budget and len(self._pages) > 1:
+            weight -= self._pages.popitem(last=False)[1].weight
 
 
 class Place(NamedTuple):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 
 from batchkit.clock import Clock, SystemClock
 from batchkit.storage.guard import Guard
+from batchkit.storage.pages import PageCache
 from batchkit.storage.sqlite_batches import SQLiteBatches
 from batchkit.storage.sqlite_documents import SQLiteDocuments
 from batchkit.storage.sqlite_file import Database
@@ -36,7 +36,7 @@ class SQLiteStore(SQLiteDocuments, SQLiteRuns, SQLiteFreeze, SQLiteBatches, SQLi
     def __init__(self, path: str | Path = ":memory:", *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._db = Database(path)
-        self._pages = OrderedDict()
+        self._pages = PageCache()
         self._names = {}
         try:
             self._guard = Guard(self._db.path, self._count_writes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from bisect import bisect_left
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
@@ -19,6 +19,7 @@ from batchkit.states import RowState
 from batchkit.storage import schema
 from batchkit.storage.pages import (
     PackedPage,
+    PageCache,
     parse,
 )
 from batchkit.storage.sqlite_base import SQLiteBase
@@ -52,7 +53,6 @@ _RESULTS: Final = """
     FROM result r JOIN name m ON m.id = r.model JOIN name b ON b.id = r.by
     WHERE r.id > ? AND r.row >= ? AND r.row < ? ORDER BY r.id LIMIT ?
 """
-_KEPT: Final = 4
 _POSITION: Final = MAX_ROWS - 1
 _NO_RESULT: Final = ("", None, None, "", "")
 # What the classes' own constructors do, without their Python frame per row.
@@ -63,7 +63,7 @@ _new_usage: Final[Callable[[Iterable[Any]], Usage]] = partial(tuple.__new__, Usa
 class SQLiteRows(SQLiteBase):
     """The readers of `batchkit.storage.RowStore` on SQLite."""
 
-    _pages: OrderedDict[int, PackedPage]
+    _pages: PageCache
 
     def tally(self, run: RunId) -> Tally:
         """Count the rows of a run by (state, reason, tier)."""
@@ -162,10 +162,9 @@ class SQLiteRows(SQLiteBase):
         return RowId(ids[0])
 
     def _packed(self, connection: sqlite3.Connection, page: int) -> PackedPage:
-        held = self._pages.get(page)
-        if held is not None:
-            self._pages.move_to_end(page)
-            return held
+        kept = self._pages.get(page)
+        if kept is not None:
+            return kept
         keys, sizes, digest = connection.execute(
             "SELECT keys, sizes, (SELECT digest FROM run WHERE id = ?) FROM source_page WHERE id = ?",
             (run_of(RowId(page)), page),
@@ -178,9 +177,7 @@ class SQLiteRows(SQLiteBase):
 
         packed = PackedPage(keys, sizes, load)
         if digest is not None:  # before the seal, pages may still be dropped and frozen anew
-            self._pages[page] = packed
-            if len(self._pages) > _KEPT:
-                self._pages.popitem(last=False)
+            self._pages.keep(page, packed)
         return packed
 
     def _views(
@@ -212,6 +209,7 @@ class SQLiteRows(SQLiteBase):
             high = bisect_left(ids, page + PAGE, low)
             views.extend(_page_views(self._packed(connection, page), page, found[low:high], source=source))
             low = high
+            self._pages.trim()
         return views
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from batchkit.ids import MAX_ROWS, RowId, RunId, row_id
 from batchkit.storage.pages import (
     PackedPage,
+    PageCache,
     content,
     encode_keys,
     join_lines,
@@ -89,22 +90,33 @@ def test_a_page_gives_back_its_records(
     for _ in range(2):
         offsets = data.draw(st.lists(st.integers(0, len(records) - 1), max_size=2 * len(records)))
         assert page.fields(offsets) == [records[n][1] for n in offsets]
+        assert [page.lines()[n] for n in offsets] == [lines[n] for n in offsets]
     assert len(loads) <= 1
 
 
-def test_lines_stay_available_after_parsing() -> None:
-    """Lines can be read after the whole page was parsed."""
-    lines = [line(n, "k", {}) for n in range(100)]
-    loads: list[int] = []
+def test_the_cache_keeps_the_pages_read_last() -> None:
+    """Pages are kept within the budget, the least lately read go first, and one is always kept."""
 
-    def load() -> bytes:
-        loads.append(1)
-        return join_lines(lines)
+    def page() -> PackedPage:
+        return PackedPage(encode_keys(["k"]), pack([0]), lambda: b"x" * 1000)
 
-    page = PackedPage(encode_keys(["k"] * 100), pack([0] * 100), load)
-    assert page.fields(range(100)) == [{}] * 100
-    assert page.lines() == lines
-    assert len(loads) == 2  # the text is not kept beside what was made of it
+    cache = PageCache(budget=2500)
+    pages = [page() for _ in range(4)]
+    for n in (0, 1, 2):
+        cache.keep(n, pages[n])
+        pages[n].lines()
+        cache.trim()
+    assert cache.get(0) is None
+    assert cache.get(1) is pages[1]
+    cache.keep(3, pages[3])
+    pages[3].lines()
+    cache.trim()
+    assert [cache.get(n) is not None for n in range(4)] == [False, True, False, True]
+    tiny = PageCache(budget=0)
+    for n in (0, 1, 2):
+        tiny.keep(n, pages[n])
+        tiny.trim()
+    assert [tiny.get(n) is not None for n in range(3)] == [False, False, True]
 
 
 def test_a_row_is_found_on_its_page() -> None:
