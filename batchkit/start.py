@@ -61,9 +61,11 @@ def freeze(freezing: Freezing[T], run: Run, rows: source.Source) -> None:
             + "; try again later"
         )
     try:
+        given = 0
         for page in _pages(freezing, run, rows):
             store.freeze(lease, page)
-        store.freeze(lease, [], seal=Seal(on_duplicate=_on_duplicate(run)))
+            given += len(page)
+        store.freeze(lease, [], seal=Seal(on_duplicate=_on_duplicate(run), count=given))
     finally:
         store.release(lease)
 
