@@ -7,15 +7,25 @@ nor request bodies enter an error or a log line.
 
 from __future__ import annotations
 
-import json
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
+from batchkit.api_answers import (
+    MOST_ANSWER,
+    causes_of,
+    chain_of,
+    content_of,
+    date_of,
+    error_of,
+    json_object,
+    number,
+    parse,
+    status_error,
+)
 from batchkit.body import GuardedBody
 from batchkit.clock import Clock, SystemClock
 from batchkit.errors import ProviderError, UsageError
@@ -39,8 +49,6 @@ GET_TIMEOUT = 60.0
 GET_ATTEMPTS = 4
 STREAMED = {"x-stainless-raw-response": "stream"}
 """How the SDK is told to hand over an answer unread; a middleware sees what it sees of ``with_streaming_response``."""
-MOST_ANSWER = 1_000_000
-"""Bytes of a create's answer that are read; a Message Batch has about 700."""
 
 Client: TypeAlias = "anthropic.Anthropic | None"
 
@@ -94,13 +102,13 @@ class Gateway:
         if after_id is not None:
             query["after_id"] = after_id
         response = self._get(BATCHES, query)
-        body = _object(response)
+        body = json_object(response)
         listed = body.get("data") if body is not None else None
         if body is None or not isinstance(listed, list):
             raise ProviderError(
                 "the list of batches is not what the API documents", status=response.status_code
             )
-        date = _date(response)
+        date = date_of(response)
         items = [remote_batch(item, seen_at=date) if isinstance(item, dict) else None for item in listed]
         if any(item is None for item in items):
             raise ProviderError(
@@ -111,7 +119,7 @@ class Gateway:
             has_more=bool(body.get("has_more")),
             place=self._place(response),
             date=date,
-            age=_number(response.headers.get("age")) or 0.0,
+            age=number(response.headers.get("age")) or 0.0,
         )
 
     def retrieve(self, remote: RemoteId) -> RemoteBatch | None:
@@ -126,8 +134,8 @@ class Gateway:
             if error.status == 404:
                 return None
             raise
-        body = _object(response)
-        found = remote_batch(body, seen_at=_date(response)) if body is not None else None
+        body = json_object(response)
+        found = remote_batch(body, seen_at=date_of(response)) if body is not None else None
         if found is None or found.id != remote:
             raise ProviderError(
                 f"the answer about {remote} is no such Message Batch", status=response.status_code
@@ -170,7 +178,7 @@ class Gateway:
             ProviderError: the API refused, failed or could not be reached.
         """
         response = self._call("POST", _path(remote, "/cancel"), None, missing=True)
-        body = _object(response) if response.status_code == 200 else None
+        body = json_object(response) if response.status_code == 200 else None
         return remote_batch(body) if body is not None else None
 
     def message(self, params: Mapping[str, object]) -> dict[str, Any]:
@@ -235,21 +243,21 @@ class Gateway:
                     },
                 )
             except anthropic.APIStatusError as error:
-                return self._answer(error.response, body.handed_over, _read(error.response))
+                return self._answer(error.response, body.handed_over, content_of(error.response))
             except Exception as error:
-                return CreateAnswer(handed_over=body.handed_over, causes=_causes(error))
+                return CreateAnswer(handed_over=body.handed_over, causes=causes_of(error))
             response = wrapped.http_response
             try:
                 content = _read_capped(response, self._clock.monotonic, timeout)
             except Exception as error:
-                return CreateAnswer(handed_over=body.handed_over, causes=_causes(error))
+                return CreateAnswer(handed_over=body.handed_over, causes=causes_of(error))
             finally:
                 response.close()
             return self._answer(response, body.handed_over, content)
 
     def _answer(self, response: httpx2.Response, handed_over: bool, content: bytes) -> CreateAnswer:
-        body = _parse(content)
-        kind, message, code = _error_of(body)
+        body = parse(content)
+        kind, message, code = error_of(body)
         return CreateAnswer(
             handed_over=handed_over,
             status=response.status_code,
@@ -257,9 +265,9 @@ class Gateway:
             error_type=kind,
             error_message=message,
             error_code=code,
-            retry_after=_number(response.headers.get("retry-after")),
+            retry_after=number(response.headers.get("retry-after")),
             place=self._place(response),
-            date=_date(response),
+            date=date_of(response),
             request_id=response.headers.get("request-id", ""),
         )
 
@@ -328,9 +336,9 @@ class Gateway:
         except anthropic.APIStatusError as error:
             if missing and error.response.status_code == 404:
                 return error.response
-            failure = _status_error(error.response, path)
+            failure = status_error(error.response, path)
         except anthropic.APIConnectionError as error:
-            failure = ProviderError(f"{method} {path}: the API could not be reached ({_chain(error)})")
+            failure = ProviderError(f"{method} {path}: the API could not be reached ({chain_of(error)})")
         else:
             if response.status_code == 200:
                 return response
@@ -343,7 +351,7 @@ class Gateway:
 
     @staticmethod
     def _answered(response: httpx2.Response) -> dict[str, Any]:
-        body = _object(response)
+        body = json_object(response)
         if body is None:
             raise ProviderError("the answer is not a JSON object", status=response.status_code)
         return body
@@ -439,14 +447,7 @@ def _chunks(response: httpx2.Response) -> Iterator[bytes]:
     try:
         yield from response.iter_bytes()
     except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-        raise ProviderError(f"the result stream broke off ({_chain(error)})") from None
-
-
-def _read(response: httpx2.Response) -> bytes:
-    try:
-        return response.content[:MOST_ANSWER]
-    except Exception:
-        return b""
+        raise ProviderError(f"the result stream broke off ({chain_of(error)})") from None
 
 
 def _read_capped(response: httpx2.Response, monotonic: Callable[[], float], timeout: float) -> bytes:
@@ -459,75 +460,3 @@ def _read_capped(response: httpx2.Response, monotonic: Callable[[], float], time
         if held > MOST_ANSWER or monotonic() > until:
             break
     return b"".join(parts)
-
-
-def _parse(content: bytes) -> dict[str, Any] | None:
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _object(response: httpx2.Response) -> dict[str, Any] | None:
-    return _parse(_read(response))
-
-
-def _error_of(body: Mapping[str, object] | None) -> tuple[str, str, str]:
-    """Give type, message and code of an API error body; empty text where it is none."""
-    error = body.get("error") if body is not None and body.get("type") == "error" else None
-    if not isinstance(error, Mapping):
-        return "", "", ""
-    details = error.get("details")
-    code = details.get("error_code") if isinstance(details, Mapping) else None
-    kind, message = error.get("type"), error.get("message")
-    return (
-        kind if isinstance(kind, str) else "",
-        message[:500] if isinstance(message, str) else "",
-        code if isinstance(code, str) else "",
-    )
-
-
-def _status_error(response: httpx2.Response, path: str) -> ProviderError:
-    kind, message, _ = _error_of(_object(response))
-    told = f": {kind}: {message}" if kind else ""
-    return ProviderError(
-        f"{path}: HTTP {response.status_code}{told}",
-        status=response.status_code,
-        retry_after=_number(response.headers.get("retry-after")),
-    )
-
-
-def _causes(error: BaseException) -> tuple[str, ...]:
-    names: list[str] = []
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        names.append(type(current).__name__)
-        current = current.__cause__ or current.__context__
-    return tuple(names)
-
-
-def _chain(error: BaseException) -> str:
-    return " < ".join(_causes(error))
-
-
-def _number(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value < float("inf") else None
-
-
-def _date(response: httpx2.Response) -> float | None:
-    text = response.headers.get("date")
-    if text is None:
-        return None
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
-        return None

@@ -14,6 +14,7 @@ import attrs
 
 from batchkit.api import Client, Gateway
 from batchkit.builder import RequestBuilder
+from batchkit.chance import Chance, SystemChance
 from batchkit.clock import Clock, SystemClock
 from batchkit.errors import ProviderError
 from batchkit.escalator import Escalator
@@ -25,7 +26,6 @@ from batchkit.reasons import Reason
 from batchkit.remote import RemoteBatch
 from batchkit.states import BatchState, RowEvent
 from batchkit.storage import Store
-from batchkit.submitter import Chance, SystemChance
 from batchkit.validator import Validator
 
 __all__ = ["Collected", "ResultCollector"]

@@ -26,14 +26,14 @@ from batchkit.doubt import (
     resolve,
 )
 from batchkit.errors import ProviderError
-from batchkit.ids import RemoteId
+from batchkit.ids import BatchId, RemoteId
 from batchkit.listing import read_list
 from batchkit.model import Batch, BatchFacts, BatchWhere, DocKind, Lease, NewEvent, Run
 from batchkit.remote import ListPage, RemoteBatch
 from batchkit.states import BatchState
 from batchkit.storage import Store
 
-__all__ = ["Provider", "Resolver", "known_to", "trail_of"]
+__all__ = ["Provider", "Resolver", "known_to", "note_suspect", "open_doubt", "trail_of"]
 
 WATCH = 90_000.0
 """Seconds for which a batch declared absent is still watched for: 25 hours."""
@@ -169,6 +169,41 @@ class Resolver:
         self, lease: Lease, batch: Batch, to: BatchState, facts: BatchFacts, *, free: bool = False
     ) -> None:
         self._store.move_batch(lease, batch.id, expect=BatchState.DOUBTFUL, to=to, facts=facts, free=free)
+
+
+def open_doubt(
+    store: Store,
+    lease: Lease,
+    batch: Batch,
+    why: str,
+    *,
+    suspect: RemoteId | None = None,
+    date: float | None = None,
+    notes: Mapping[str, object] | None = None,
+) -> Batch:
+    """Record that nobody knows whether a batch exists; a suspect that an odd answer named comes first."""
+    now = store.now()
+    trail = Trail(since=now)
+    at = date if date is not None else now
+    if suspect is not None:
+        trail = look(trail, suspect, Finding.RUNNING, at=at)
+    return store.move_batch(
+        lease,
+        batch.id,
+        expect=batch.state,
+        to=BatchState.DOUBTFUL,
+        facts=BatchFacts(
+            notes={**batch.notes, **(notes or {}), "doubt": trail.to_json(), "why": why},
+            events=(
+                NewEvent(kind="doubt.opened", severity="warn", data={"batch": batch.id, "rows": batch.count}),
+            ),
+        ),
+    )
+
+
+def note_suspect(store: Store, batch: BatchId, remote: RemoteId) -> None:
+    """Leave a remote id for whoever moves the run now; needs no lease."""
+    store.append(DocKind.READING, f"suspect/{batch}", json.dumps({"remote_id": remote}).encode())
 
 
 def trail_of(batch: Batch, now: float) -> Trail:

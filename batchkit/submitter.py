@@ -8,46 +8,43 @@ proves: live, rejected, or doubtful. A doubtful batch blocks its rows until `res
 from __future__ import annotations
 
 import base64
-import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
-from batchkit.api import WRITE_TIMEOUT, Client, Gateway
-from batchkit.body import BodyStopped, GuardedBody
+from batchkit.api import Client, Gateway
+from batchkit.body import GuardedBody
 from batchkit.builder import RequestBuilder
+from batchkit.chance import Chance, SystemChance
 from batchkit.clock import Clock, SystemClock
-from batchkit.doubt import GRACE, Acknowledged, Cause, Doubtful, Finding, Refused, Trail, classify, look
+from batchkit.doubt import GRACE, Acknowledged, Cause, Doubtful, Refused, classify
 from batchkit.errors import LeaseLost, OverBudget, ProviderError, StoreError, Unresolved
-from batchkit.ids import BatchId, Nonce, RemoteId, RowId, RunId
+from batchkit.ids import Nonce, RowId
 from batchkit.listing import PAGE as LIST_PAGE
 from batchkit.model import (
     Batch,
     BatchFacts,
     BatchWhere,
-    DocKind,
     Head,
     Intent,
     Lease,
     Need,
     NewEvent,
     Place,
-    RowView,
     Run,
     Settled,
-    Where,
 )
-from batchkit.money import known_price, price_of, worst_case
-from batchkit.planner import Limits, Plan, Sized, plan
-from batchkit.policy import Retry
+from batchkit.planner import Limits, Plan, plan
 from batchkit.prices import Price
 from batchkit.reasons import Reason
+from batchkit.refusals import Refusals, money_need, need_of, person_need
 from batchkit.remote import CreateAnswer, ListPage
-from batchkit.resolver import Resolver
+from batchkit.resolver import Resolver, note_suspect, open_doubt
+from batchkit.sendguard import SendGuard
+from batchkit.sizing import Requests
 from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState
 from batchkit.storage import Store
 
@@ -56,7 +53,6 @@ __all__ = ["ChunkedSubmitter", "Sent"]
 T = TypeVar("T")
 
 MINUTE = 60.0
-HOUR = 3_600.0
 TWO_DAYS = 172_800.0
 READ = 1_000
 """Rows read at a time."""
@@ -64,30 +60,6 @@ WAITING = frozenset(
     {BatchState.INTENT, BatchState.SENDING, BatchState.DOUBTFUL, BatchState.LIVE, BatchState.HELD}
 )
 """States in which a batch's requests may be waiting at the provider."""
-
-
-class Chance(Protocol):
-    """What is needed of a source of chance; `random.Random` is one."""
-
-    def randint(self, a: int, b: int, /) -> int:
-        """Give a whole number from ``a`` to ``b``, both included."""
-        ...
-
-    def random(self) -> float:
-        """Give a number from 0 up to 1."""
-        ...
-
-
-class SystemChance:
-    """The operating system's own."""
-
-    def randint(self, a: int, b: int, /) -> int:
-        """Give a whole number from ``a`` to ``b``, both included."""
-        return a + int(self.random() * (b - a + 1))
-
-    def random(self) -> float:
-        """Give a number from 0 up to 1."""
-        return int.from_bytes(os.urandom(7), "big") / (1 << 56)
 
 
 @attrs.frozen(kw_only=True)
@@ -152,25 +124,14 @@ class ChunkedSubmitter(Generic[T]):
         self._store = store
         self._clock: Clock = clock or SystemClock()
         self._gateway = client if isinstance(client, Gateway) else Gateway(client, clock=self._clock)
-        self._builder = builder
         self._limits = Limits(max_rows=max_rows, max_bytes=max_bytes)
         self._max_in_queue = max_in_queue
         self._send_deadline = send_deadline
-        self._prices = dict(prices or {})
         self._workspace = workspace
         self._rng: Chance = rng or SystemChance()
         self._entropy = entropy
         self._resolver = Resolver(store, self._gateway, grace=grace)
-        spec = builder.spec
-        self._tiers = spec.tiers
-        # What sizing and encoding need of a row is read only where the spec has use for it.
-        self._templates = any(tier.prompt is not None for tier in spec.tiers)
-        self._shows = any(
-            isinstance(step, Retry) and step.show_error
-            for reason in Reason
-            for step in spec.policy.ladder(reason)
-        )
-        self._worsts: dict[tuple[int, int, int], int] = {}
+        self._requests = Requests(store, builder, prices or {})
 
     # ---------------------------------------------------------------- send
 
@@ -200,7 +161,7 @@ class ChunkedSubmitter(Generic[T]):
         if pending == 0:
             return Sent()
         batches = self._store.batches(BatchWhere())
-        history = _History(batches=[b for b in batches if b.run == run.id], now=self._store.now())
+        history = Refusals(batches=[b for b in batches if b.run == run.id], now=self._store.now())
         if (until := history.wait_until) is not None:
             return Sent(wait_until=until, why=history.why)
         room = min(self._max_in_queue, history.queue_limit) - sum(
@@ -241,7 +202,11 @@ class ChunkedSubmitter(Generic[T]):
         stop: Callable[[], bool] | None,
     ) -> Sent:
         chosen = plan(
-            self._sized(run.id, capped=cap is not None), pending, limits, self._taken(page), self._rng.randint
+            self._requests.sized(run.id, capped=cap is not None),
+            pending,
+            limits,
+            self._taken(page),
+            self._rng.randint,
         )
         if chosen.too_large:
             self._refuse_rows(
@@ -260,18 +225,6 @@ class ChunkedSubmitter(Generic[T]):
                 wait_until=until, why="another batch of this place is not settled", quarantined=quarantined
             )
         return attrs.evolve(self._claim_and_post(lease, gateway, batch, stop), quarantined=quarantined)
-
-    def _sized(self, run: RunId, *, capped: bool) -> Iterator[Sized]:
-        where = Where(states=frozenset({RowState.PENDING}), source=self._templates, results=self._shows)
-        after: RowId | None = None
-        while True:
-            page = self._store.page(run, where, after=after, limit=READ)
-            for row in page:
-                size = self._builder.size(row)
-                yield Sized(row.id, size, self._worst(row, size, capped=capped))
-            if len(page) < READ:
-                return
-            after = page[-1].id
 
     def _intend(self, lease: Lease, chosen: Plan, page: ListPage, cap: int | None) -> Batch:
         newest = max(page.items, key=lambda item: item.created_at, default=None)
@@ -297,7 +250,7 @@ class ChunkedSubmitter(Generic[T]):
             to=BatchState.SENDING,
             facts=BatchFacts(claim=claim, sent_at=self._store.now()),
         )
-        guard = _Guard(
+        guard = SendGuard(
             self._store,
             self._clock,
             lease,
@@ -305,7 +258,9 @@ class ChunkedSubmitter(Generic[T]):
             until=self._clock.monotonic() + self._send_deadline,
             stop=stop,
         )
-        body = GuardedBody(lambda: self._requests(batch), batch.size, check=guard.check, fence=guard.fence)
+        body = GuardedBody(
+            lambda: self._requests.encoded(batch), batch.size, check=guard.check, fence=guard.fence
+        )
         try:
             answer = gateway.create(body)
         except BaseException:
@@ -318,13 +273,6 @@ class ChunkedSubmitter(Generic[T]):
         if guard.lost is not None:
             raise guard.lost
         return self._record(lease, batch, answer, stopped=guard.stopped)
-
-    def _requests(self, batch: Batch) -> Iterator[bytes]:
-        members = self._store.members(batch.id).rows
-        for start in range(0, len(members), READ):
-            ids = [RowId(row) for row in members[start : start + READ]]
-            for row in self._store.rows(ids, source=True, results=self._shows):
-                yield self._builder.encode(row, batch.nonce)
 
     def _record(self, lease: Lease, batch: Batch, answer: CreateAnswer, *, stopped: bool = False) -> Sent:
         verdict = classify(answer, batch.count)
@@ -373,7 +321,7 @@ class ChunkedSubmitter(Generic[T]):
     ) -> Sent:
         now = self._store.now()
         cause = verdict.cause
-        history = _History(batches=self._store.batches(BatchWhere(run=batch.run)), now=now)
+        history = Refusals(batches=self._store.batches(BatchWhere(run=batch.run)), now=now)
         retry_at: float | None = None
         if cause is Cause.RATE:
             retry_at = now + (verdict.retry_after or MINUTE)
@@ -406,7 +354,7 @@ class ChunkedSubmitter(Generic[T]):
             row = RowId(self._store.members(batch.id).rows[0])
             self._refuse_rows(lease, (row,), "the API refused a batch of this row alone as too large")
         return Sent(
-            batch=moved, wait_until=retry_at, need=_need_of(verdict), why=cause.value, quarantined=int(alone)
+            batch=moved, wait_until=retry_at, need=need_of(verdict), why=cause.value, quarantined=int(alone)
         )
 
     # ---------------------------------------------------------------- after a death, and in doubt
@@ -461,20 +409,6 @@ class ChunkedSubmitter(Generic[T]):
     def _nonce(self) -> Nonce:
         return Nonce(base64.b32encode(self._entropy(5)).decode("ascii").lower())
 
-    def _worst(self, row: RowView, size: int, *, capped: bool) -> int:
-        tier = self._tiers[row.tier]
-        step = self._builder.spec.policy.step(row.reason, row.tries)
-        most = tier.max_tokens if step is None else math.ceil(tier.max_tokens * step.max_tokens)
-        key = (row.tier, most, size)
-        if key not in self._worsts:
-            if len(self._worsts) > 10_000:
-                self._worsts.clear()
-            price = tier.price or price_of(tier.model, self._prices)
-            if price is None and capped:
-                price = known_price(tier.model, self._prices)
-            self._worsts[key] = 0 if price is None else worst_case(size, most, price)
-        return self._worsts[key]
-
     def _misplaced(self, place: Place) -> Need | None:
         if self._workspace is None or not place.workspace or place.workspace == self._workspace:
             return None
@@ -487,9 +421,9 @@ class ChunkedSubmitter(Generic[T]):
 
     def _unlisted(self, error: ProviderError) -> Sent:
         if error.status in {401, 403}:
-            return Sent(need=_person(str(error)))
+            return Sent(need=person_need(str(error)))
         if error.status == 402:
-            return Sent(need=_money(str(error)))
+            return Sent(need=money_need(str(error)))
         wait = error.retry_after if error.retry_after is not None else MINUTE
         return Sent(wait_until=self._store.now() + wait, why=str(error))
 
@@ -527,185 +461,3 @@ class ChunkedSubmitter(Generic[T]):
                 for row in self._store.rows(rows[start : start + READ])
             ]
             self._store.settle(lease, None, settled)
-
-
-def open_doubt(
-    store: Store,
-    lease: Lease,
-    batch: Batch,
-    why: str,
-    *,
-    suspect: RemoteId | None = None,
-    date: float | None = None,
-    notes: Mapping[str, object] | None = None,
-) -> Batch:
-    """Record that nobody knows whether a batch exists; a suspect that an odd answer named comes first."""
-    now = store.now()
-    trail = Trail(since=now)
-    at = date if date is not None else now
-    if suspect is not None:
-        trail = look(trail, suspect, Finding.RUNNING, at=at)
-    return store.move_batch(
-        lease,
-        batch.id,
-        expect=batch.state,
-        to=BatchState.DOUBTFUL,
-        facts=BatchFacts(
-            notes={**batch.notes, **(notes or {}), "doubt": trail.to_json(), "why": why},
-            events=(
-                NewEvent(kind="doubt.opened", severity="warn", data={"batch": batch.id, "rows": batch.count}),
-            ),
-        ),
-    )
-
-
-def note_suspect(store: Store, batch: BatchId, remote: RemoteId) -> None:
-    """Leave a remote id for whoever moves the run now; needs no lease."""
-    store.append(DocKind.READING, f"suspect/{batch}", json.dumps({"remote_id": remote}).encode())
-
-
-@attrs.define
-class _Guard:
-    """Says before every chunk whether this process may still send."""
-
-    store: Store
-    clock: Clock
-    lease: Lease
-    batch: Batch
-    until: float
-    stop: Callable[[], bool] | None
-    renewed: float | None = None
-    lost: LeaseLost | None = None
-    stopped: bool = False
-
-    def check(self) -> None:
-        now = self.clock.monotonic()
-        if self.stop is not None and self.stop():
-            self.stopped = True
-            raise BodyStopped("asked to stop")
-        if now >= self.until:
-            raise BodyStopped("the send deadline passed")
-        if self.renewed is None:
-            self.renewed = now
-        elif now - self.renewed >= RENEW:
-            self._renew()
-            self.renewed = now
-
-    def fence(self) -> None:
-        """Commit, in the store, that the lease is ours, and that it outlasts the last write."""
-        self._renew()
-        holder = self.store.holder(self.lease.run)
-        if (
-            holder is None
-            or holder.epoch != self.lease.epoch
-            or holder.until - self.store.now() <= WRITE_TIMEOUT
-        ):
-            raise BodyStopped(
-                f"the lease is shorter than the {WRITE_TIMEOUT:.0f} s that the last write may take"
-            )
-
-    def _renew(self) -> None:
-        try:
-            self.store.move_batch(
-                self.lease,
-                self.batch.id,
-                expect=BatchState.SENDING,
-                to=BatchState.SENDING,
-                facts=BatchFacts(),
-            )
-        except LeaseLost as error:
-            self.lost = error
-            raise
-
-
-RENEW = 10.0
-"""Seconds between two renewals of the lease while a body is sent."""
-
-
-@attrs.frozen(kw_only=True)
-class _History:
-    """What the refusals of a run's batches teach. Derived from the store, so a restart knows it too."""
-
-    batches: Sequence[Batch]
-    now: float
-    refusals: list[tuple[Batch, Mapping[str, object]]] = attrs.field(init=False)
-
-    @refusals.default
-    def _refusals(self) -> list[tuple[Batch, Mapping[str, object]]]:
-        found: list[tuple[Batch, Mapping[str, object]]] = []
-        for batch in self.batches:
-            refused = batch.notes.get("refused")
-            if batch.state is BatchState.REJECTED and isinstance(refused, Mapping):
-                found.append((batch, refused))
-        return found
-
-    @property
-    def learned_bytes(self) -> int | None:
-        """Half of the smallest body that was too large."""
-        sizes = [
-            batch.size // 2
-            for batch, refused in self.refusals
-            if refused.get("cause") == Cause.TOO_LARGE.value and batch.count > 1
-        ]
-        return min(sizes, default=None)
-
-    @property
-    def queue_limit(self) -> int:
-        """The least ceiling that a full queue of the last hour taught."""
-        return min(
-            (
-                limit
-                for _, refused in self.refusals
-                if isinstance(limit := refused.get("queue_limit"), int) and self._recent(refused, HOUR)
-            ),
-            default=1 << 62,
-        )
-
-    @property
-    def wait_until(self) -> float | None:
-        """When the last refusal lets us try again; None: now."""
-        if not self.refusals:
-            return None
-        until = self.refusals[-1][1].get("retry_at")
-        return float(until) if isinstance(until, int | float) and until > self.now else None
-
-    @property
-    def why(self) -> str:
-        """Why that is."""
-        return str(self.refusals[-1][1].get("cause", "")) if self.refusals else ""
-
-    @property
-    def backoff(self) -> float:
-        """Seconds to wait after one more refusal: a minute, doubled by each of the last hour, 15 minutes at most."""
-        recent = sum(self._recent(refused, HOUR) for _, refused in self.refusals)
-        return float(min(MINUTE * 2 ** min(recent, 4), 900.0))
-
-    def _recent(self, refused: Mapping[str, object], seconds: float) -> bool:
-        at = refused.get("at")
-        return isinstance(at, int | float) and self.now - at < seconds
-
-
-def _need_of(verdict: Refused) -> Need | None:
-    if verdict.cause is Cause.MONEY:
-        return _money(verdict.message)
-    if verdict.cause is Cause.PERSON:
-        return _person(f"HTTP {verdict.status}: {verdict.message}")
-    return None
-
-
-def _money(message: str) -> Need:
-    return Need(
-        who="money",
-        why=f"the provider takes no batch: {message}. No row was touched",
-        fix="raise the limit or add credit at the provider, then: python -m batchkit resume STORE RUN",
-        code="api.credit",
-    )
-
-
-def _person(message: str) -> Need:
-    return Need(
-        who="person",
-        why=f"the API refused: {message}. No row was touched",
-        fix="mend what it names, then: python -m batchkit resume STORE RUN",
-        code="api.refused",
-    )

@@ -1,0 +1,108 @@
+"""What refused creates teach about the next one, and whom they need. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from batchkit.doubt import Cause, Refused
+from batchkit.model import Batch, Need
+from batchkit.states import BatchState
+
+__all__ = ["Refusals", "money_need", "need_of", "person_need"]
+
+MINUTE = 60.0
+HOUR = 3_600.0
+
+
+@attrs.frozen(kw_only=True)
+class Refusals:
+    """What the refusals of a run's batches teach. Derived from the store, so a restart knows it too."""
+
+    batches: Sequence[Batch]
+    now: float
+    refusals: list[tuple[Batch, Mapping[str, object]]] = attrs.field(init=False)
+
+    @refusals.default
+    def _refusals(self) -> list[tuple[Batch, Mapping[str, object]]]:
+        found: list[tuple[Batch, Mapping[str, object]]] = []
+        for batch in self.batches:
+            refused = batch.notes.get("refused")
+            if batch.state is BatchState.REJECTED and isinstance(refused, Mapping):
+                found.append((batch, refused))
+        return found
+
+    @property
+    def learned_bytes(self) -> int | None:
+        """Half of the smallest body that was too large."""
+        sizes = [
+            batch.size // 2
+            for batch, refused in self.refusals
+            if refused.get("cause") == Cause.TOO_LARGE.value and batch.count > 1
+        ]
+        return min(sizes, default=None)
+
+    @property
+    def queue_limit(self) -> int:
+        """The least ceiling that a full queue of the last hour taught."""
+        return min(
+            (
+                limit
+                for _, refused in self.refusals
+                if isinstance(limit := refused.get("queue_limit"), int) and self._recent(refused, HOUR)
+            ),
+            default=1 << 62,
+        )
+
+    @property
+    def wait_until(self) -> float | None:
+        """When the last refusal lets us try again; None: now."""
+        if not self.refusals:
+            return None
+        until = self.refusals[-1][1].get("retry_at")
+        return float(until) if isinstance(until, int | float) and until > self.now else None
+
+    @property
+    def why(self) -> str:
+        """Why that is."""
+        return str(self.refusals[-1][1].get("cause", "")) if self.refusals else ""
+
+    @property
+    def backoff(self) -> float:
+        """Seconds to wait after one more refusal: a minute, doubled by each of the last hour, 15 minutes at most."""
+        recent = sum(self._recent(refused, HOUR) for _, refused in self.refusals)
+        return float(min(MINUTE * 2 ** min(recent, 4), 900.0))
+
+    def _recent(self, refused: Mapping[str, object], seconds: float) -> bool:
+        at = refused.get("at")
+        return isinstance(at, int | float) and self.now - at < seconds
+
+
+def need_of(verdict: Refused) -> Need | None:
+    """Say what somebody must do about a refusal; None where waiting or splitting helps."""
+    if verdict.cause is Cause.MONEY:
+        return money_need(verdict.message)
+    if verdict.cause is Cause.PERSON:
+        return person_need(f"HTTP {verdict.status}: {verdict.message}")
+    return None
+
+
+def money_need(message: str) -> Need:
+    """Ask for money, with the API's own words."""
+    return Need(
+        who="money",
+        why=f"the provider takes no batch: {message}. No row was touched",
+        fix="raise the limit or add credit at the provider, then: python -m batchkit resume STORE RUN",
+        code="api.credit",
+    )
+
+
+def person_need(message: str) -> Need:
+    """Ask a person, with the API's own words."""
+    return Need(
+        who="person",
+        why=f"the API refused: {message}. No row was touched",
+        fix="mend what it names, then: python -m batchkit resume STORE RUN",
+        code="api.refused",
+    )
