@@ -1,14 +1,18 @@
 """The storage interface: small Protocols, each method one transaction.
 
 A backend implements all four Protocols; a part of batchkit asks for the narrowest it needs. Every
-sentence below is a test in :class:`batchkit.testing.StoreContract`.
+sentence below is a test in :class:`batchkit.testing.store_contract.StoreContract`.
 
 Rules for every method:
 
 * A method either takes effect wholly or raises and leaves the store as it was.
 * Every method that takes a lease starts with the fence: it raises :class:`batchkit.errors.LeaseLost`
   unless the lease's epoch is the run's current one, and it renews the lease. An expired lease that
-  nobody has taken since is still current.
+  nobody has taken since is still current; a released one is not.
+* A run, row, batch or parent that the store does not hold, or a row or batch of another run than the
+  lease's, raises StoreError.
+* Events are appended as documents of kind EVENT under the scope ``run-ID``: JSON with ``kind``, ``at``,
+  ``severity`` and ``data``.
 * Rows and batches are returned in ascending order of id, documents in ascending order of key.
 * Times are seconds since the epoch, read from the store's clock; amounts are integer nano-dollars.
 """
@@ -90,14 +94,15 @@ class RowStore(Protocol):
     def freeze(self, lease: Lease, page: Sequence[SourceRow], *, seal: Seal | None = None) -> int:
         """Append a page of source records and give how many records the run holds now.
 
-        The page starts where the last one ended and has PAGE records unless it is the last. A page
-        whose records are held already is compared by digest: equal, nothing happens; different,
-        RowsChanged is raised. Each record's state follows from its event. With ``seal`` (the page may
-        be empty) the keys are checked, repeats become ``input.duplicate_key`` as the seal says, count
-        and digest are fixed and the run moves to OPEN. Records without a key are not repeats of each
-        other, and records refused for another reason keep it. Where the seal refuses, DuplicateKeys
-        names at most ten keys, and the run's records are dropped, so that freezing starts again from
-        record 0. A run that is not FREEZING takes no further record.
+        The page starts where the last one ended and has PAGE records unless it is the last; another raises
+        UsageError. A page whose records are held already is compared by digest: equal, nothing happens;
+        different, RowsChanged is raised. Each record's state follows from its event. With ``seal`` (the page
+        may be empty) the keys are checked, repeats become ``input.duplicate_key`` as the seal says, count and
+        digest are fixed and the run moves to OPEN; sealing again changes nothing. A seal for fewer records
+        than are held raises RowsChanged: the source ended early. Records without a key are not repeats of
+        each other, and records refused for another reason keep it. Where the seal refuses, DuplicateKeys
+        names at most ten keys, and the run's records are dropped, so that freezing starts again from record
+        0. A run that is not FREEZING takes no further record (RowsChanged).
         """
         ...
 
@@ -115,7 +120,7 @@ class RowStore(Protocol):
         """Give the rows with these ids, in the order asked for. Unknown ids raise StoreError."""
         ...
 
-    def locate(self, run: RunId, keys: Sequence[RowKey]) -> Mapping[RowKey, RowId]:
+        def locate(self, run: RunId, keys: Sequence[RowKey]) -> Mapping[RowKey, RowId]:
         """Give the id of each key the run holds; of a repeated key the record that is not a repeat, else the first."""
         ...
 
@@ -123,9 +128,8 @@ class RowStore(Protocol):
         """Give the digest of each frozen source page in order."""
         ...
 
-    def results(
-        self, run: RunId, *, after: ResultId | None = None, limit: int = 1000
-    ) -> Sequence[ResultView]:
+        def results( self, run: RunId, *, after: ResultId | None = None, limit: int = 1000 ) ->
+        Sequence[ResultView]:
         """Give up to ``limit`` results of a run's rows with an id above ``after``, in the order they were settled."""
         ...
 
@@ -133,14 +137,15 @@ class RowStore(Protocol):
 class BatchStore(Protocol):
     """Batches, their members and what came back."""
 
-    def intend(self, lease: Lease, intent: Intent, rows: Sequence[RowId]) -> Batch:
+        def intend(self, lease: Lease, intent: Intent, rows: Sequence[RowId]) -> Batch:
         """Record a batch in INTENT with these rows, all of which become SUBMITTED in it, and reserve its cost.
 
-        Nothing happens and an error is raised if any row is not PENDING (StoreError), if the nonce was
-        used before (StoreError), if spent plus reserved of all batches of the *store* plus
-        ``intent.reserve`` exceeds ``intent.cap`` (OverBudget), or if another batch of the same place is
-        unresolved: INTENT, SENDING, DOUBTFUL, or HELD from DOUBTFUL (Unresolved). The transaction is on
-        disk before the method returns.
+        Nothing happens and an error is raised if the run is not OPEN, if there is no row, if any row is not
+        PENDING or given twice, or if the nonce was used before (StoreError), if spent plus reserved of all
+        batches of the *store* plus ``intent.reserve`` exceeds ``intent.cap`` (OverBudget), or if another
+        batch of the same place is unresolved: INTENT, SENDING, DOUBTFUL, or HELD from DOUBTFUL (Unresolved).
+        A store that looks copied or restored raises StoreHeld here, and where a batch is claimed, until it is
+        confirmed. The transaction is on disk before the method returns.
         """
         ...
 
@@ -172,17 +177,19 @@ class BatchStore(Protocol):
         """
         ...
 
-    def settle(
-        self, lease: Lease, source: BatchId | None, page: Sequence[Settled], *, by: str = ""
-    ) -> Applied:
+        def settle( self, lease: Lease, source: BatchId | None, page: Sequence[Settled], *, by: str = "" ) ->
+        Applied:
         """Append one result per item and apply it to its row, if the row is still where the item takes it from.
 
         A row is taken from the state its event starts in (states.ROW_TRANSITIONS) and, with a batch as
-        ``source``, only while it is in that batch; rows taken elsewhere are *ignored*: no result, no cost.
+        ``source``, only while it is in that batch (the valid line of a late twin: only while it is in none);
+        rows taken elsewhere are *ignored*: no result, no cost. Of a row given twice the first item counts.
         A row that leaves SUBMITTED is in no batch afterwards. The row's ``cost`` and ``answers`` grow by
         each applied item that has usage; the batch's ``lines`` and ``spent`` grow by the applied items.
         ``source`` None is for decisions without a batch; ``by`` names the person where there was one.
-        An event that the table does not list for its item raises IllegalTransition.
+        An event that the source cannot cause raises IllegalTransition and nothing is settled: a batch causes
+        those that start in SUBMITTED and the twin's, None all others; TAKEN belongs to ``intend``, FREED to
+        ``move_batch``.
         """
         ...
 
@@ -205,7 +212,7 @@ class DocumentStore(Protocol):
         """
         ...
 
-    def append(self, kind: DocKind, scope: str, body: bytes) -> str:
+        def append(self, kind: DocKind, scope: str, body: bytes) -> str:
         """Store a document under the next key of the scope, ``scope/000000000001`` upwards, and give that key."""
         ...
 
@@ -213,9 +220,8 @@ class DocumentStore(Protocol):
         """Give a document's body, or None."""
         ...
 
-    def docs(
-        self, kind: DocKind, *, scope: str = "", after: str = "", limit: int | None = None
-    ) -> Sequence[tuple[str, bytes]]:
+        def docs( self, kind: DocKind, *, scope: str = "", after: str = "", limit: int | None = None ) ->
+        Sequence[tuple[str, bytes]]:
         """Give ``(key, body)`` of the kind whose key is above ``after``; with ``scope`` only keys that begin with ``scope/``."""
         ...
 
