@@ -120,7 +120,7 @@ class RowStore(Protocol):
         """Give the rows with these ids, in the order asked for. Unknown ids raise StoreError."""
         ...
 
-        def locate(self, run: RunId, keys: Sequence[RowKey]) -> Mapping[RowKey, RowId]:
+    def locate(self, run: RunId, keys: Sequence[RowKey]) -> Mapping[RowKey, RowId]:
         """Give the id of each key the run holds; of a repeated key the record that is not a repeat, else the first."""
         ...
 
@@ -128,8 +128,9 @@ class RowStore(Protocol):
         """Give the digest of each frozen source page in order."""
         ...
 
-        def results( self, run: RunId, *, after: ResultId | None = None, limit: int = 1000 ) ->
-        Sequence[ResultView]:
+    def results(
+        self, run: RunId, *, after: ResultId | None = None, limit: int = 1000
+    ) -> Sequence[ResultView]:
         """Give up to ``limit`` results of a run's rows with an id above ``after``, in the order they were settled."""
         ...
 
@@ -137,7 +138,7 @@ class RowStore(Protocol):
 class BatchStore(Protocol):
     """Batches, their members and what came back."""
 
-        def intend(self, lease: Lease, intent: Intent, rows: Sequence[RowId]) -> Batch:
+    def intend(self, lease: Lease, intent: Intent, rows: Sequence[RowId]) -> Batch:
         """Record a batch in INTENT with these rows, all of which become SUBMITTED in it, and reserve its cost.
 
         Nothing happens and an error is raised if the run is not OPEN, if there is no row, if any row is not
@@ -177,8 +178,9 @@ class BatchStore(Protocol):
         """
         ...
 
-        def settle( self, lease: Lease, source: BatchId | None, page: Sequence[Settled], *, by: str = "" ) ->
-        Applied:
+    def settle(
+        self, lease: Lease, source: BatchId | None, page: Sequence[Settled], *, by: str = ""
+    ) -> Applied:
         """Append one result per item and apply it to its row, if the row is still where the item takes it from.
 
         A row is taken from the state its event starts in (states.ROW_TRANSITIONS) and, with a batch as
@@ -212,7 +214,7 @@ class DocumentStore(Protocol):
         """
         ...
 
-        def append(self, kind: DocKind, scope: str, body: bytes) -> str:
+    def append(self, kind: DocKind, scope: str, body: bytes) -> str:
         """Store a document under the next key of the scope, ``scope/000000000001`` upwards, and give that key."""
         ...
 
@@ -220,8 +222,9 @@ class DocumentStore(Protocol):
         """Give a document's body, or None."""
         ...
 
-        def docs( self, kind: DocKind, *, scope: str = "", after: str = "", limit: int | None = None ) ->
-        Sequence[tuple[str, bytes]]:
+    def docs(
+        self, kind: DocKind, *, scope: str = "", after: str = "", limit: int | None = None
+    ) -> Sequence[tuple[str, bytes]]:
         """Give ``(key, body)`` of the kind whose key is above ``after``; with ``scope`` only keys that begin with ``scope/``."""
         ...
 
