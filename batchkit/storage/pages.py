@@ -1,8 +1,4 @@
-"""How source records and id lists are packed, and the two digests made of them. Pure.
-
-The digests are part of the receipt's contract: a page's digest is SHA-256 over its canonical lines
-joined by a newline, a run's digest is SHA-256 over its pages' digests joined by a newline.
-"""
+"""How source records and id lists are packed, and the digest of a page as it is stored. Pure."""
 
 from __future__ import annotations
 
@@ -61,13 +57,8 @@ def join_lines(lines: Iterable[bytes]) -> bytes:
 
 
 def page_digest(joined: bytes) -> Digest:
-    """Give the digest of a page from its joined lines."""
-    return Digest(sha256(joined).hexdigest())
-
-
-def run_digest(pages: Iterable[str]) -> Digest:
-    """Give the digest of a run from its pages' digests in order."""
-    return Digest(sha256("\n".join(pages).encode()).hexdigest())
+    """Give the digest of a page from its joined lines: what `batchkit.digests.page_digest` gives for the lines."""
+    return Digest(sha256(joined + b"\n").hexdigest())
 
 
 def content(line: bytes) -> bytes:

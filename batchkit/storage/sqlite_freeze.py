@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from batchkit.digests import run_digest
 from batchkit.errors import DuplicateKeys, RowsChanged, UsageError
 from batchkit.ids import Digest, row_id
 from batchkit.model import PAGE, Lease, Run, Seal, SourceRow
 from batchkit.reasons import Reason
 from batchkit.states import RowEvent, RowState, RunState, after, check_run
 from batchkit.storage import schema
-from batchkit.storage.pages import encode_keys, join_lines, locate, pack, page_digest, run_digest
+from batchkit.storage.pages import encode_keys, join_lines, locate, pack, page_digest
 from batchkit.storage.seal import repeats
 from batchkit.storage.sqlite_base import as_run, bounds, clean
 from batchkit.storage.sqlite_rows import SQLiteRows

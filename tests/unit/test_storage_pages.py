@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchkit import digests
 from batchkit.ids import MAX_ROWS, RowId, RunId, row_id
 from batchkit.storage.pages import (
     PackedPage,
@@ -22,7 +23,6 @@ from batchkit.storage.pages import (
     page_digest,
     parse,
     ranges,
-    run_digest,
     unpack,
 )
 
@@ -50,12 +50,11 @@ def test_ranges_cover_each_number_once(numbers: list[int]) -> None:
     assert all(a[1] + 1 < b[0] for a, b in itertools.pairwise(spans))
 
 
-def test_digests_are_plain_sha256() -> None:
-    """A page is hashed as its lines joined by newlines, a run as its pages' digests joined by newlines."""
-    joined = join_lines([b'[0,"a",{}]', b'[1,"b",{}]'])
-    assert page_digest(joined) == hashlib.sha256(b'[0,"a",{}]\n[1,"b",{}]').hexdigest()
-    assert run_digest(["aa", "bb"]) == hashlib.sha256(b"aa\nbb").hexdigest()
-    assert run_digest([]) == hashlib.sha256(b"").hexdigest()
+def test_a_pages_digest_is_the_one_a_receipt_is_checked_by() -> None:
+    """The digest of a page as stored is the one made of its lines, each followed by a newline."""
+    lines = [b'[0,"a",{}]', b'[1,"b",{}]']
+    assert page_digest(join_lines(lines)) == digests.page_digest(lines)
+    assert page_digest(join_lines(lines)) == hashlib.sha256(b'[0,"a",{}]\n[1,"b",{}]\n').hexdigest()
 
 
 def test_content_is_the_line_without_its_position() -> None:
