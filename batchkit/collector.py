@@ -7,6 +7,8 @@ agree exactly; until then no row is called missing.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -16,14 +18,15 @@ from batchkit.api import Client, Gateway
 from batchkit.builder import RequestBuilder
 from batchkit.chance import Chance, SystemChance
 from batchkit.clock import Clock, SystemClock
-from batchkit.errors import ProviderError
+from batchkit.errors import LeaseLost, ProviderError, UsageError
 from batchkit.escalator import Escalator
 from batchkit.ids import BatchId, RemoteId
-from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run
+from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Tally
 from batchkit.prices import Price
 from batchkit.reading import FileReading, Manifest, Pricing, differences
 from batchkit.reasons import Reason
 from batchkit.remote import RemoteBatch
+from batchkit.spec import Spec
 from batchkit.states import BatchState, RowEvent
 from batchkit.storage import Store
 from batchkit.validator import Validator
@@ -32,6 +35,8 @@ __all__ = ["Collected", "ResultCollector"]
 
 T = TypeVar("T")
 
+LEASE = 60.0
+"""Seconds a lease lives without a write."""
 MINUTE = 60.0
 HOUR = 3_600.0
 DAY = 86_400.0
@@ -77,9 +82,9 @@ class ResultCollector(Generic[T]):
         store: Store,
         client: Client | Gateway = None,
         *,
-        validator: Validator[T],
-        escalator: Escalator,
         builder: RequestBuilder[T],
+        validator: Validator[T] | None = None,
+        escalator: Escalator | None = None,
         prices: Mapping[str, Price] | None = None,
         clock: Clock | None = None,
         rng: Chance | None = None,
@@ -89,9 +94,9 @@ class ResultCollector(Generic[T]):
         Args:
             store: Where runs, rows and batches are.
             client: A client of the SDK or a `Gateway`; None makes a client from the environment.
-            validator: Judges lines.
-            escalator: Decides what happens to the rows.
             builder: Knows the custom ids.
+            validator: Judges lines; None takes that of the builder's spec.
+            escalator: Decides what happens to the rows; None takes that of the builder's spec.
             prices: Prices that override the built-in table.
             clock: Waits between attempts of a read.
             rng: Spreads the polls.
@@ -99,12 +104,43 @@ class ResultCollector(Generic[T]):
         self._store = store
         self._clock: Clock = clock or SystemClock()
         self._gateway = client if isinstance(client, Gateway) else Gateway(client, clock=self._clock)
+        if validator is None:
+            if not isinstance(builder.spec, Spec):
+                raise UsageError(
+                    "answers are judged by a Spec's contract; this builder has only a stored spec"
+                )
+            validator = Validator(builder.spec)
         self._validator = validator
-        self._escalator = escalator
+        self._escalator = escalator or Escalator(builder.spec)
         self._builder = builder
         self._pricing = Pricing(tiers=builder.spec.tiers, prices=dict(prices or {}))
         self._rng: Chance = rng or SystemChance()
         self._next_look: dict[BatchId, float] = {}
+
+    def fetch(self, name: str) -> Tally:
+        """Ask after the batches of a run once, settle what has ended, and give the run's rows as they are now.
+
+        For use without a workflow; call it again while rows are open.
+
+        Raises:
+            UsageError: the store has no run of that name.
+            ProviderError: the API refuses the credential.
+            LeaseLost: another process moves the run now.
+        """
+        found = self._store.runs(name=name)
+        if not found:
+            raise UsageError(f"the store has no run {name!r}")
+        run = found[0]
+        lease = self._store.acquire(run.id, f"fetch-{socket.gethostname()}-{os.getpid()}", LEASE)
+        if lease is None:
+            raise LeaseLost(f"{name!r} is moved by another process now; try again in a minute")
+        try:
+            self.poll(lease, run)
+            for batch in self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.ENDED}))):
+                self.collect(lease, run, batch)
+        finally:
+            self._store.release(lease)
+        return self._store.tally(run.id)
 
     # ---------------------------------------------------------------- poll
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from batchkit.doubt import Cause, Refused
-from batchkit.model import Batch, Need
+from batchkit.errors import OverBudget
+from batchkit.model import NANO, Batch, Need
 from batchkit.states import BatchState
 
-__all__ = ["Refusals", "money_need", "need_of", "person_need"]
+__all__ = ["Refusals", "budget_need", "money_need", "need_of", "person_need", "workspace_need"]
 
 MINUTE = 60.0
 HOUR = 3_600.0
@@ -105,4 +106,28 @@ def person_need(message: str) -> Need:
         why=f"the API refused: {message}. No row was touched",
         fix="mend what it names, then: python -m batchkit resume STORE RUN",
         code="api.refused",
+    )
+
+
+def budget_need(error: OverBudget) -> Need:
+    """Ask for a higher cap, and say what the next batch would set aside."""
+    free = max(error.cap - error.spent - error.reserved, 0)
+    return Need(
+        who="money",
+        why=(
+            f"next batch reserves ${error.wanted / NANO:,.2f}; ${free / NANO:,.2f} of the ${error.cap / NANO:,.2f} cap "
+            f"is free (${error.spent / NANO:,.2f} spent, ${error.reserved / NANO:,.2f} reserved). Nothing is lost"
+        ),
+        fix=f"python -m batchkit budget STORE --usd {-(-(error.cap + error.wanted - free) // NANO)} --by YOU",
+        code="budget",
+    )
+
+
+def workspace_need(found: str, wanted: str) -> Need:
+    """Ask for a credential of the workspace that the run is meant for."""
+    return Need(
+        who="person",
+        why=f"the credential belongs to workspace {found}, the run is meant for {wanted}; nothing was sent",
+        fix="use a key of that workspace",
+        code="api.workspace",
     )

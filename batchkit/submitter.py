@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -21,7 +22,16 @@ from batchkit.builder import RequestBuilder
 from batchkit.chance import Chance, SystemChance
 from batchkit.clock import Clock, SystemClock
 from batchkit.doubt import GRACE, Acknowledged, Cause, Doubtful, Refused, classify
-from batchkit.errors import LeaseLost, OverBudget, ProviderError, StoreError, Unresolved
+from batchkit.errors import (
+    LeaseLost,
+    NeedsPerson,
+    OverBudget,
+    ProviderError,
+    SpecChanged,
+    StoreError,
+    Unresolved,
+    UsageError,
+)
 from batchkit.ids import Nonce, RowId
 from batchkit.listing import PAGE as LIST_PAGE
 from batchkit.model import (
@@ -33,19 +43,23 @@ from batchkit.model import (
     Lease,
     Need,
     NewEvent,
+    NewRun,
     Place,
     Run,
+    Seal,
     Settled,
 )
 from batchkit.planner import Limits, Plan, plan
 from batchkit.prices import Price
 from batchkit.reasons import Reason
-from batchkit.refusals import Refusals, money_need, need_of, person_need
+from batchkit.refusals import Refusals, budget_need, money_need, need_of, person_need, workspace_need
 from batchkit.remote import CreateAnswer, ListPage
 from batchkit.resolver import Resolver, note_suspect, open_doubt
 from batchkit.sendguard import SendGuard
 from batchkit.sizing import Requests
-from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState
+from batchkit.source import Freezer, records
+from batchkit.spec import Spec
+from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState, RunState
 from batchkit.storage import Store
 
 __all__ = ["ChunkedSubmitter", "Sent"]
@@ -54,6 +68,8 @@ T = TypeVar("T")
 
 MINUTE = 60.0
 TWO_DAYS = 172_800.0
+LEASE = 60.0
+"""Seconds a lease lives without a write."""
 READ = 1_000
 """Rows read at a time."""
 WAITING = frozenset(
@@ -131,6 +147,7 @@ class ChunkedSubmitter(Generic[T]):
         self._rng: Chance = rng or SystemChance()
         self._entropy = entropy
         self._resolver = Resolver(store, self._gateway, grace=grace)
+        self._builder = builder
         self._requests = Requests(store, builder, prices or {})
 
     # ---------------------------------------------------------------- send
@@ -186,8 +203,8 @@ class ChunkedSubmitter(Generic[T]):
             if error.status not in {404, 405}:
                 return self._unlisted(error)
             page = ListPage(items=(), has_more=False, place=Place(base_url=gateway.base_url), date=None)
-        if (need := self._misplaced(page.place)) is not None:
-            return Sent(need=need)
+        if self._workspace is not None and page.place.workspace not in {"", self._workspace}:
+            return Sent(need=workspace_need(page.place.workspace, self._workspace))
         return self._plan_and_send(lease, run, gateway, page, pending, limits, cap, stop)
 
     def _plan_and_send(
@@ -357,6 +374,48 @@ class ChunkedSubmitter(Generic[T]):
             batch=moved, wait_until=retry_at, need=need_of(verdict), why=cause.value, quarantined=int(alone)
         )
 
+    def submit(self, name: str, rows: object, *, cap: int | None = None) -> Sequence[Batch]:
+        """Freeze rows under a name, send all that may be sent now, and give the batches of that name.
+
+        For use without a workflow: call it again later, with the same rows, and what is left goes out. Rows that
+        came back to be asked again are among them.
+
+        Args:
+            name: The run's name in the store.
+            rows: Anything `batchkit.source.records` reads.
+            cap: The store's cap in nano-dollars.
+
+        Raises:
+            UsageError: the rows cannot be read, or are not those frozen under this name.
+            NeedsPerson: the API or the cap wants somebody's decision; nothing is lost.
+            StoreError: another process moves the run now.
+        """
+        spec = self._builder.spec
+        if not isinstance(spec, Spec):
+            raise UsageError("rows are frozen by a Spec's contract; this builder has only a stored spec")
+        run, _ = self._store.open_run(NewRun(name=name, spec=spec.fingerprint))
+        if run.spec != spec.fingerprint:
+            raise SpecChanged(
+                f"{name!r} was started under spec {run.spec[:6]}, this one is {spec.fingerprint[:6]}"
+            )
+        lease = self._store.acquire(run.id, f"submit-{socket.gethostname()}-{os.getpid()}", LEASE)
+        if lease is None:
+            raise LeaseLost(f"{name!r} is moved by another process now; try again in a minute")
+        try:
+            if run.state is RunState.FREEZING:
+                for page in Freezer(spec, builder=self._builder).pages(records(rows)):
+                    self._store.freeze(lease, page)
+                self._store.freeze(lease, [], seal=Seal())
+            self.recover(lease, run)
+            self.resolve(lease, run)
+            while (sent := self.send(lease, run, cap=cap)).batch is not None and sent.need is None:
+                pass
+            if sent.need is not None:
+                raise NeedsPerson(f"{sent.need.why}. {sent.need.fix}")
+        finally:
+            self._store.release(lease)
+        return self._store.batches(BatchWhere(run=run.id))
+
     # ---------------------------------------------------------------- after a death, and in doubt
 
     def recover(self, lease: Lease, run: Run) -> float | None:
@@ -409,16 +468,6 @@ class ChunkedSubmitter(Generic[T]):
     def _nonce(self) -> Nonce:
         return Nonce(base64.b32encode(self._entropy(5)).decode("ascii").lower())
 
-    def _misplaced(self, place: Place) -> Need | None:
-        if self._workspace is None or not place.workspace or place.workspace == self._workspace:
-            return None
-        return Need(
-            who="person",
-            why=f"the credential belongs to workspace {place.workspace}, the run is meant for {self._workspace}; nothing was sent",
-            fix="use a key of that workspace",
-            code="api.workspace",
-        )
-
     def _unlisted(self, error: ProviderError) -> Sent:
         if error.status in {401, 403}:
             return Sent(need=person_need(str(error)))
@@ -432,18 +481,7 @@ class ChunkedSubmitter(Generic[T]):
         freeing = sum(b.reserved for b in self._store.batches(BatchWhere(states=running)))
         if freeing and error.wanted <= error.cap - error.spent:
             return Sent(why="the next batch fits once running ones are collected")
-        free = error.cap - error.spent - error.reserved
-        need = Need(
-            who="money",
-            why=(
-                f"next batch reserves ${error.wanted / 1e9:,.2f}; ${max(free, 0) / 1e9:,.2f} of the "
-                f"${error.cap / 1e9:,.2f} cap is free (${error.spent / 1e9:,.2f} spent, "
-                f"${error.reserved / 1e9:,.2f} reserved). Nothing is lost"
-            ),
-            fix=f"python -m batchkit budget STORE --usd {(error.cap + error.wanted - max(free, 0)) / 1e9:.0f} --by YOU",
-            code="budget",
-        )
-        return Sent(need=need)
+        return Sent(need=budget_need(error))
 
     def _refuse_rows(self, lease: Lease, rows: tuple[RowId, ...], why: str) -> None:
         for start in range(0, len(rows), READ):

@@ -296,17 +296,17 @@ def test_a_process_killed_in_mid_body_created_nothing() -> None:
     with HostileServer(say(GOOD)) as server:
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-        child = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(KILLED), server.url],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
-        )
-        assert child.stdout is not None
-        for _ in range(20):
-            assert child.stdout.readline() == b"chunk\n"
-        child.send_signal(signal.SIGKILL)
-        child.wait(10)
-        child.stdout.close()
+        ) as child:
+            assert child.stdout is not None
+            try:
+                told = [child.stdout.readline() for _ in range(20)]
+            finally:
+                child.send_signal(signal.SIGKILL)
+        assert told == [b"chunk\n"] * 20
         until = time.monotonic() + 10
         while not server.partial and time.monotonic() < until:
             time.sleep(0.02)

@@ -1,0 +1,103 @@
+"""Submitter and collector by themselves: a builder, a store, a client, and plain rows."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+
+from batchkit import Contract, Prompt, RequestBuilder, Spec, Tier
+from batchkit.collector import ResultCollector
+from batchkit.errors import LeaseLost, NeedsPerson, SpecChanged, UsageError
+from batchkit.states import BatchState, RowState
+from batchkit.storage.sqlite import SQLiteStore
+from batchkit.submitter import ChunkedSubmitter
+from batchkit.testing import SimulatedAPI, SimulatedClock, fixed_model, simulated_client
+
+ROWS = [{"sku": f"S{n}", "word": f"word {n}"} for n in range(25)]
+
+
+class Label(BaseModel):
+    color: Literal["red", "green"]
+
+
+class Alone:
+    def __init__(self, **limits: Any) -> None:
+        self.api = SimulatedAPI(fixed_model('{"color": "red"}'))
+        self.clock = SimulatedClock(self.api)
+        self.store = SQLiteStore(clock=self.clock)
+        self.spec = Spec(
+            Contract(Label), Prompt("{word}"), key="sku", tiers=[Tier("claude-haiku-4-5", max_tokens=50)]
+        )
+        self.builder = RequestBuilder(self.spec)
+        client = simulated_client(api=self.api)
+        self.submitter = ChunkedSubmitter(
+            self.store, client, builder=self.builder, clock=self.clock, **limits
+        )
+        self.collector = ResultCollector(self.store, client, builder=self.builder, clock=self.clock)
+
+
+def test_rows_go_out_and_come_back() -> None:
+    """Submit, wait, fetch: every row has its answer, in as many batches as the limits ask for."""
+    alone = Alone(max_rows=10)
+    batches = alone.submitter.submit("labels", ROWS)
+    assert sum(batch.count for batch in batches) == 25
+    assert all(batch.state is BatchState.LIVE for batch in batches)
+    while alone.collector.fetch("labels").open:
+        alone.clock.sleep(300)
+    assert alone.collector.fetch("labels").in_state(RowState.SUCCEEDED) == 25
+
+
+def test_submitting_again_sends_nothing_twice() -> None:
+    """A second call with the same name adds no batch while the first ones run."""
+    alone = Alone()
+    first = alone.submitter.submit("labels", ROWS)
+    assert alone.submitter.submit("labels", ROWS) == first
+    assert len(alone.api.state()["batches"]) == 1
+
+
+def test_what_needs_somebody_is_raised() -> None:
+    """Used alone there is no run to pause: the need comes as an error, and no row is lost."""
+    alone = Alone()
+    with pytest.raises(NeedsPerson, match="budget"):
+        alone.submitter.submit("labels", ROWS, cap=1)
+    assert sum(batch.count for batch in alone.submitter.submit("labels", ROWS)) == 25
+
+
+def test_another_spec_under_the_same_name_is_refused() -> None:
+    """A name belongs to the spec it was started with."""
+    alone = Alone()
+    alone.submitter.submit("labels", ROWS)
+    other = RequestBuilder(alone.spec.evolve(prompt=Prompt("Say: {word}")))
+    with pytest.raises(SpecChanged, match="labels"):
+        ChunkedSubmitter(alone.store, simulated_client(api=alone.api), builder=other).submit("labels", ROWS)
+
+
+def test_a_run_that_somebody_moves_is_left_alone() -> None:
+    """While another process holds the lease neither sending nor fetching touches the run."""
+    alone = Alone()
+    alone.submitter.submit("labels", ROWS)
+    (run,) = alone.store.runs(name="labels")
+    assert alone.store.acquire(run.id, "somebody", 60.0) is not None
+    with pytest.raises(LeaseLost, match="another process"):
+        alone.submitter.submit("labels", ROWS)
+    with pytest.raises(LeaseLost, match="another process"):
+        alone.collector.fetch("labels")
+
+
+def test_fetching_an_unknown_name_says_so() -> None:
+    """A name that nobody submitted is the caller's mistake."""
+    with pytest.raises(UsageError, match="no run 'nope'"):
+        Alone().collector.fetch("nope")
+
+
+def test_a_stored_spec_sends_but_does_not_judge() -> None:
+    """A builder of a stored spec has no contract to freeze or judge by, and says so."""
+    alone = Alone()
+    stored: RequestBuilder[Any] = RequestBuilder(alone.spec.stored())
+    client = simulated_client(api=alone.api)
+    with pytest.raises(UsageError, match="stored spec"):
+        ResultCollector(alone.store, client, builder=stored)
+    with pytest.raises(UsageError, match="stored spec"):
+        ChunkedSubmitter(alone.store, client, builder=stored).submit("labels", ROWS)
