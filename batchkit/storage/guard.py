@@ -36,13 +36,15 @@ class Guard:
         database: the database's file, or None for a store in memory.
         seq: gives the number of writes the database knows of; asked only after the guard file was read, so
             that another process' write in between cannot make the database look old.
+        host: the machine's name; None asks the machine.
 
     Raises:
         StoreError: the guard file cannot be read or written.
     """
 
-    def __init__(self, database: Path | None, seq: Callable[[], int]) -> None:
+    def __init__(self, database: Path | None, seq: Callable[[], int], host: str | None = None) -> None:
         self._database = database
+        self._host = host or socket.gethostname()
         self._inode = 0 if database is None else database.stat().st_ino
         self._unsaved: int | None = None
         self.why = "" if database is None else self._compare(seq)
@@ -94,7 +96,7 @@ class Guard:
         path = self.path
         if path is None:
             return
-        body = json.dumps({"seq": seq, "inode": self._inode, "host": socket.gethostname()}).encode()
+        body = json.dumps({"seq": seq, "inode": self._inode, "host": self._host}).encode()
         fresh = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
@@ -121,8 +123,11 @@ class Guard:
             return f"it is older than what was last seen here (write {seq} after write {seen.seq}): a restored backup"
         if seen.inode != self._inode:
             return "it is another file than the one last used here: a copy or a restored backup"
-        if seen.host != socket.gethostname():
-            return f"it was last used on host {seen.host!r}: a copy or a moved disk"
+        if seen.host != self._host:
+            return (
+                f"it was last used on host {seen.host!r}: a copy or a moved disk (in a container whose name changes, "
+                "open it with SQLiteStore(path, host=NAME))"
+            )
         return ""
 
 

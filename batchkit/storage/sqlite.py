@@ -26,6 +26,8 @@ class SQLiteStore(SQLiteDocuments, SQLiteRuns, SQLiteFreeze, SQLiteBatches, SQLi
     Args:
         path: the file, made if it does not exist, or ``":memory:"``.
         clock: the time that leases run by; the machine's by default.
+        host: what the machine is called in the guard file; its host name by default. Containers get another
+            host name at every start, which looks like a store copied to another machine: name them here.
 
     Raises:
         StoreError: the file is damaged, read-only or otherwise unusable, or SQLite is older than 3.37.
@@ -33,13 +35,15 @@ class SQLiteStore(SQLiteDocuments, SQLiteRuns, SQLiteFreeze, SQLiteBatches, SQLi
         UsageError: the path's directory does not exist.
     """
 
-    def __init__(self, path: str | Path = ":memory:", *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, path: str | Path = ":memory:", *, clock: Clock | None = None, host: str | None = None
+    ) -> None:
         self._clock = clock or SystemClock()
         self._db = Database(path)
         self._pages = PageCache()
         self._names = {}
         try:
-            self._guard = Guard(self._db.path, self._count_writes)
+            self._guard = Guard(self._db.path, self._count_writes, host)
         except BaseException:
             self._db.close()
             raise

@@ -189,6 +189,14 @@ def test_another_host_is_held(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     held.close()
 
 
+def test_a_named_host_survives_another_host_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store whose host was named by the caller is not held when the machine's own name changes."""
+    SQLiteStore(path, host="enrich-worker").close()
+    monkeypatch.setattr(socket, "gethostname", lambda: "pod-7f3a")
+    assert SQLiteStore(path, host="enrich-worker").held() == ""
+    assert "enrich-worker" in SQLiteStore(path).held()
+
+
 def test_confirm_lets_it_go_on(path: Path, tmp_path: Path) -> None:
     """After confirm, intents and unfinished sends are DOUBTFUL, other batches stay, old leases end, and it stays so."""
     store, lease = opened(path)
