@@ -23,10 +23,10 @@ class Refusals:
 
     batches: Sequence[Batch]
     now: float
-    refusals: list[tuple[Batch, Mapping[str, object]]] = attrs.field(init=False)
 
-    @refusals.default
-    def _refusals(self) -> list[tuple[Batch, Mapping[str, object]]]:
+    @property
+    def refusals(self) -> list[tuple[Batch, Mapping[str, object]]]:
+        """The rejected batches, oldest first, each with what was noted of its refusal."""
         found: list[tuple[Batch, Mapping[str, object]]] = []
         for batch in self.batches:
             refused = batch.notes.get("refused")

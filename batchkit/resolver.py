@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import attrs
@@ -35,6 +36,7 @@ from batchkit.storage import Store
 
 __all__ = ["Provider", "Resolver", "known_to", "note_suspect", "open_doubt", "trail_of"]
 
+HOUR = 3_600.0
 WATCH = 90_000.0
 """Seconds for which a batch declared absent is still watched for: 25 hours."""
 HOLDERS = frozenset({BatchState.LIVE, BatchState.ENDED, BatchState.COLLECTED, BatchState.UNRECOVERABLE})
@@ -77,6 +79,9 @@ class Resolver:
         """
         where = BatchWhere(run=run.id, states=frozenset({BatchState.DOUBTFUL}))
         wakes = [self._step(lease, batch) for batch in self._store.batches(where)]
+        absent = BatchWhere(run=run.id, states=frozenset({BatchState.ABSENT}))
+        for batch in self._store.batches(absent):
+            self._end_watch(lease, batch)
         return min((wake for wake in wakes if wake is not None), default=None)
 
     def _step(self, lease: Lease, batch: Batch) -> float | None:
@@ -101,6 +106,33 @@ class Resolver:
             for suspect in [s for s in trail.suspects.values() if s.open]:
                 trail = self._look_at(gateway, batch, trail, suspect.id, known, at)
         return self._apply(lease, batch, trail, known, now)
+
+    def _end_watch(self, lease: Lease, batch: Batch) -> None:
+        """Release what an absent batch still reserves, once a day of server time showed no late twin of it.
+
+        One clean reading in place is enough, taken no earlier than the watch's end; while a batch that may
+        be the twin is in the list, the reservation stays.
+        """
+        watch, now = batch.notes.get("watch"), self._store.now()
+        if (
+            not isinstance(watch, Mapping)
+            or watch.get("ended_at") is not None
+            or now < watch.get("next_at", now)
+        ):
+            return
+        if now < watch["until"]:
+            return
+        known = known_to(self._store, batch)
+        reading: Reading | None = None
+        with suppress(ProviderError):
+            back_to = None if batch.head is None else batch.head.created_at
+            reading = read_list(self._gateway.snapshot(), back_to=back_to, whole=batch.head is None)
+            known = self._with_strangers(known, batch, reading)
+        seen = observe(batch, Trail(since=now), reading, known, now=now)
+        clean = seen.dated is not None and seen.dated >= watch["until"] and not seen.suspects
+        noted = {**watch, "ended_at": seen.dated} if clean else {**watch, "next_at": now + HOUR}
+        facts = BatchFacts(notes={**batch.notes, "watch": noted}, reserved=0 if clean else None)
+        self._store.move_batch(lease, batch.id, expect=BatchState.ABSENT, to=BatchState.ABSENT, facts=facts)
 
     def _reported(self, batch: Batch, trail: Trail, at: float) -> Trail:
         """Add ids that a fenced-off sender left: the first to be opened."""

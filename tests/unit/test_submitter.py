@@ -393,6 +393,38 @@ def test_a_create_that_never_arrived_is_absent_after_the_grace() -> None:
     assert rig.billed == 40
 
 
+def test_an_absent_batch_is_watched_for_a_day() -> None:
+    """What it reserved is released by a clean reading 25 hours later, not before."""
+    rig = Rig(40)
+    refuse_creates(rig, Response(status=500, body=b"oops"))
+    sent = rig.send()
+    assert sent.batch is not None
+    reserved = rig.settle_doubt(sent.batch.id).reserved
+    for _ in range(24):
+        rig.clock.sleep(3_600)
+        rig.resolve()
+        assert rig.batch(sent.batch.id).reserved == reserved
+    rig.clock.sleep(2 * 3_600)
+    rig.resolve()
+    assert rig.batch(sent.batch.id).reserved == 0
+    assert rig.batch(sent.batch.id).state is BatchState.ABSENT
+
+
+def test_a_batch_that_may_be_a_late_twin_keeps_the_reservation() -> None:
+    """While the list shows an unopened batch of its size, an absent batch stays reserved."""
+    rig = Rig(2)
+    refuse_creates(rig, Response(status=500, body=b"oops"))
+    sent = rig.send()
+    assert sent.batch is not None
+    reserved = rig.settle_doubt(sent.batch.id).reserved
+    params = {"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+    requests: Any = [{"custom_id": f"theirs-{n}", "params": params} for n in range(2)]
+    rig.gateway.client.messages.batches.create(requests=requests)
+    rig.clock.sleep(30 * 3_600)
+    rig.resolve()
+    assert rig.batch(sent.batch.id).reserved == reserved
+
+
 def test_a_stranger_of_the_same_size_is_opened_and_left_alone() -> None:
     """A batch of our size that is not ours is looked into once, never cancelled, and does not become ours."""
     rig = Rig(3)
