@@ -172,9 +172,9 @@ def _csv_line(row: ReviewRow, fields: Sequence[str], reviewer: str) -> dict[str,
         "tags": " ".join(row.tags),
         "why": row.why,
         # The text of an answer that has no cells of its own.
-        "answer": (row.answer or "")[:MAX_CELL] if row.output is None else "",
+        "answer": _readable((row.answer or "")[:MAX_CELL]) if row.output is None else "",
     }
-    line.update((_SOURCE + name, (value or "")[:MAX_CELL]) for name, value in row.source.items())
+    line.update((_SOURCE + name, _readable((value or "")[:MAX_CELL])) for name, value in row.source.items())
     line.update((_OUTPUT + name, cell) for name, cell in cells.items())
     return line
 
@@ -204,10 +204,17 @@ def _read_csv(file: Path, sheet: Sheet) -> Iterator[SheetLine]:
 
 def _cell(value: Any) -> str:
     """Give a value as a cell: a list of texts one per line, so that people can edit it."""
-    plain_list = isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)
-    if plain_list and not any("\n" in item or item.startswith("[") for item in value):
-        return "\n".join(value)
-    return cell_text(value)
+    plain = isinstance(value, list) and all(isinstance(item, str) and _one_line(item) for item in value)
+    return _readable("\n".join(value) if plain else cell_text(value))
+
+
+def _one_line(item: str) -> bool:
+    return bool(item) and item == item.strip() and not item.startswith("[") and len(item.splitlines()) == 1
+
+
+def _readable(text: str) -> str:
+    """Give what every CSV reader takes: NUL and lone surrogates are shown, not kept."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode()
 
 
 def _value(cell: str, name: str, schema: Mapping[str, Any]) -> Any:

@@ -11,10 +11,9 @@ from batchkit.errors import LeaseLost, UsageError
 from batchkit.ids import RowId, RowKey
 from batchkit.judgements import (
     Judgement,
-    read_judgements,
+    Ledger,
     settle_judgements,
     shown_hash,
-    standing_judgements,
     unsettled_judgements,
     write_judgement,
 )
@@ -48,6 +47,7 @@ class QueueDesk:
         self._name = run.name
         self._id = run.id
         self._spec = spec
+        self._ledger = Ledger(store, scope_of(run.id))
         self._stored = spec if spec is not None else stored_spec(store, run)
 
     @property
@@ -57,7 +57,7 @@ class QueueDesk:
 
     def rows(self, keys: Sequence[str] | None = None) -> Iterator[ReviewRow]:
         """Give the rows that wait and of which nothing was said; with ``keys`` those."""
-        said = self._said()
+        said = self._ledger.standing()
         unsettled = self._unsettled()
         if keys is None:
             yield from (
@@ -78,7 +78,7 @@ class QueueDesk:
             yield from page
             after = page[-1].id
 
-    def _row(self, view: RowView, said: Mapping[str, list[Judgement]], unsettled: Set[str]) -> ReviewRow:
+    def _row(self, view: RowView, said: Mapping[str, Sequence[Judgement]], unsettled: Set[str]) -> ReviewRow:
         waiting = view.state is RowState.HUMAN
         return ReviewRow(
             key=view.key,
@@ -94,16 +94,13 @@ class QueueDesk:
             open=waiting and view.key not in unsettled,
         )
 
-    def _said(self) -> dict[str, list[Judgement]]:
-        return standing_judgements(read_judgements(self._store, scope_of(self._id)))
-
     def _unsettled(self) -> set[str]:
         """Give the rows about which a decision waits for whoever moves the run."""
-        return set(standing_judgements(unsettled_judgements(self._store, self._fresh())))
+        return set(unsettled_judgements(self._store, self._fresh()))
 
     def progress(self) -> ReviewProgress:
         """Count the rows that wait, and what people said of the others."""
-        said, unsettled = self._said(), self._unsettled()
+        said, unsettled = self._ledger.standing(), self._unsettled()
         # A decision that was refused when it was settled leaves its row waiting, and counts for nothing.
         done = [
             said[view.key][-1].decision
@@ -152,13 +149,13 @@ class QueueDesk:
             raise UsageError(f"row {row.key!r}: the answer breaks the contract: {'; '.join(wrong[:5])}")
         return output
 
-    def write(self, judgements: Sequence[Judgement]) -> int:
+    def write(self, judgements: Sequence[Judgement], *, whole: bool = False) -> int:
         """Write decisions down; settle them at once where the spec is known and nobody moves the run."""
         for judgement in judgements:
             write_judgement(self._store, scope_of(self._id), judgement)
-        return 0 if self._settle() else len(judgements)
+        return 0 if self._settle(receipt=whole) else len(judgements)
 
-    def _settle(self) -> bool:
+    def _settle(self, *, receipt: bool) -> bool:
         if self._spec is None:
             return False
         # A name of its own: another thread of this process may be moving the run under the process's.
@@ -167,7 +164,7 @@ class QueueDesk:
             return False
         try:
             run = settle_judgements(self._store, lease, self._fresh(), self._spec)
-            if run.state is RunState.CLOSED:
+            if receipt and run.state is RunState.CLOSED:
                 issue_receipt(self._store, run)
             return True
         except LeaseLost:

@@ -14,6 +14,7 @@ from typing import IO
 from batchkit.errors import UsageError
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_CELL_LIMIT = 2**31 - 1
 _SKIPPED_FIRST = "\ufeff\u200b\u00a0 \t\r\n"
 
 
@@ -88,10 +89,27 @@ def write_csv(
 
 
 def read_csv(path: str | os.PathLike[str]) -> Iterator[dict[str, str]]:
-    """Read a CSV file written by :func:`write_csv`, perhaps changed in a spreadsheet, cells undefused."""
-    with open(path, newline="", encoding="utf-8-sig") as stream:
-        for row in csv.DictReader(stream):
-            yield {undefuse(k): undefuse(v or "") for k, v in row.items() if isinstance(k, str)}
+    """Read a CSV file written by :func:`write_csv`, perhaps changed in a spreadsheet, cells undefused.
+
+    Spreadsheets of some languages save semicolons or tabs in place of commas; the header tells.
+
+    Raises:
+        UsageError: the file is no UTF-8, or no CSV.
+    """
+    if csv.field_size_limit() < _CELL_LIMIT:
+        # The limit belongs to the process. It is only ever raised, so nobody else's file stops working.
+        csv.field_size_limit(_CELL_LIMIT)
+    name = Path(path).name
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            header = stream.readline()
+            stream.seek(0)
+            for row in csv.DictReader(stream, delimiter=max(",;\t", key=header.count)):
+                yield {undefuse(k): undefuse(v or "") for k, v in row.items() if isinstance(k, str)}
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is no UTF-8: save it as 'CSV UTF-8'") from error
+    except csv.Error as error:
+        raise UsageError(f"{name} cannot be read as CSV: {error}") from error
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, object]]) -> int:

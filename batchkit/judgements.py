@@ -93,22 +93,37 @@ def read_judgements(store: DocumentStore, scope: str, *, after: str = "") -> Ite
         after = page[-1][0]
 
 
-def standing_judgements(judgements: Iterator[tuple[str, Judgement]]) -> dict[str, list[Judgement]]:
-    """Give the decisions that stand, by key, oldest first.
+class Ledger:
+    """The decisions of a scope that stand. Decisions are only ever added, so each look reads the new ones alone."""
 
-    An undo takes the last one away; one that names what was shown, the last one about that.
-    """
-    standing: dict[str, list[Judgement]] = {}
-    for _, judgement in judgements:
-        held = standing.setdefault(judgement.key, [])
+    def __init__(self, store: DocumentStore, scope: str, *, after: str = "") -> None:
+        """Keep the decisions of ``scope`` whose id is above ``after``."""
+        self._store = store
+        self._scope = scope
+        self._seen = after
+        self._standing: dict[str, list[Judgement]] = {}
+
+    def standing(self) -> Mapping[str, Sequence[Judgement]]:
+        """Give the decisions that stand, by key, oldest first.
+
+        An undo takes the last one away; one that names what was shown, the last one about that.
+        """
+        for id_, judgement in read_judgements(self._store, self._scope, after=self._seen):
+            self._seen = id_
+            self._enter(judgement)
+        return self._standing
+
+    def _enter(self, judgement: Judgement) -> None:
+        held = self._standing.setdefault(judgement.key, [])
         if judgement.decision != "undo":
             held.append(judgement)
-            continue
-        for place in reversed(range(len(held))):
-            if judgement.shown in {"", held[place].shown}:
-                del held[place]
-                break
-    return {key: held for key, held in standing.items() if held}
+        else:
+            for place in reversed(range(len(held))):
+                if judgement.shown in {"", held[place].shown}:
+                    del held[place]
+                    break
+        if not held:
+            del self._standing[judgement.key]
 
 
 def shown_hash(row: RowView) -> str:
@@ -127,9 +142,9 @@ def shown_hash(row: RowView) -> str:
     return sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def unsettled_judgements(store: DocumentStore, run: Run) -> Iterator[tuple[str, Judgement]]:
-    """Give the decisions about a run's rows that nobody has settled yet, with their ids."""
-    return read_judgements(store, scope_of(run.id), after=str(run.options.get(_SEEN, "")))
+def unsettled_judgements(store: DocumentStore, run: Run) -> Mapping[str, Sequence[Judgement]]:
+    """Give the decisions about a run's rows that stand and that nobody has settled yet, by key."""
+    return Ledger(store, scope_of(run.id), after=str(run.options.get(_SEEN, ""))).standing()
 
 
 def settle_judgements(store: Store, lease: Lease, run: Run, spec: Spec[Any]) -> Run:

@@ -165,8 +165,11 @@ class Desk(Protocol):
         """Make a decision of a verdict; raises UsageError where it is not possible."""
         ...
 
-    def write(self, judgements: Sequence[Judgement]) -> int:
-        """Write decisions down and settle them if possible; give how many wait."""
+    def write(self, judgements: Sequence[Judgement], *, whole: bool = False) -> int:
+        """Write decisions down and settle them if possible; give how many wait.
+
+        ``whole`` says that these are many at once, worth a receipt of their own.
+        """
         ...
 
     def undo(self, row: ReviewRow, *, by: str) -> int:
@@ -226,6 +229,10 @@ class Review(Generic[T]):
         tier: int | None = None,
     ) -> None:
         """Say what is to become of one row.
+
+        In a queue the row is settled at once, if the spec is known here and nobody else moves the run. A closed run
+        gets its next receipt with the next pass, reconciliation or promotion: counting anew for every row would
+        be slow.
 
         Args:
             key: The row's key.
@@ -321,7 +328,7 @@ class Review(Generic[T]):
             unchanged=unchanged,
             invalid=tuple(invalid),
             conflicts=tuple(conflicts),
-            pending=self._desk.write(taken) if taken else 0,
+            pending=self._desk.write(taken, whole=True) if taken else 0,
         )
 
     def _answer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 import attrs
@@ -17,7 +17,7 @@ from batchkit.errors import GateNotMet, NotLocked, SpecChanged, StoreError, Usag
 from batchkit.evalset import EvalRow, EvalSet
 from batchkit.gate import Gate, failing_tags
 from batchkit.grading import VERDICTS, Case, Grade, Verdict, grade_case, grade_cases
-from batchkit.judgements import Judgement, pilot_scope, read_judgements, shown_hash, standing_judgements
+from batchkit.judgements import Judgement, Ledger, pilot_scope, shown_hash
 from batchkit.lock import Lock, read_lock, write_lock
 from batchkit.model import DocKind, RowView, Where
 from batchkit.model import Run as RunRecord
@@ -96,6 +96,7 @@ class Pilot(Generic[T]):
         self._name = name
         self._key = key
         self._picked = {row.key: row for row in picked}
+        self._ledger = Ledger(flow.store, pilot_scope(name))
         self._specs: dict[str, Spec[T]] = {flow.spec.fingerprint: flow.spec}
 
     @classmethod
@@ -276,14 +277,21 @@ class Pilot(Generic[T]):
 
         return Review(PilotDesk(self, self.version(version), only_changed=only_changed))
 
-    def reading(self, version: Version[T]) -> dict[str, Reading]:
-        """Give how every row of a version stands: its answer, and what was said of exactly that answer."""
+    def reading(self, version: Version[T], *, keys: Sequence[str] | None = None) -> dict[str, Reading]:
+        """Give how rows of a version stand: each answer, and what was said of exactly that answer.
+
+        Args:
+            version: one of :attr:`versions`.
+            keys: only these rows.
+        """
         contract = self._contract(version.record)
         history = self.judgements()
         scorers = chosen_scorers(contract.schema, named=self._scorers()) if contract is not None else {}
         graded = self._is_locked()
         found: dict[str, Reading] = {}
         for view in self._views(version):
+            if keys is not None and view.key not in keys:
+                continue
             held = history.get(view.key, [])
             shown = shown_hash(view)
             said = tuple(judgement for judgement in held if judgement.shown == shown)
@@ -304,9 +312,9 @@ class Pilot(Generic[T]):
             )
         return found
 
-    def judgements(self) -> dict[str, list[Judgement]]:
+    def judgements(self) -> Mapping[str, Sequence[Judgement]]:
         """Give everything that people said of the sampled rows and did not take back, by key."""
-        return standing_judgements(read_judgements(self.store, pilot_scope(self._name)))
+        return self._ledger.standing()
 
     def grade(self, version: int = -1, *, scorers: Mapping[str, Score] = {}) -> Grade:
         """Count how many answers of a version are good.
@@ -366,9 +374,15 @@ class Pilot(Generic[T]):
         return tuple(found)
 
     def lock(
-        self, *, by: str, gate: Gate | None = None, note: str = "", scorers: Mapping[str, Score] = {}
+        self,
+        *,
+        by: str,
+        gate: Gate | None = None,
+        note: str = "",
+        version: int = -1,
+        scorers: Mapping[str, Score] = {},
     ) -> Lock[T]:
-        """Accept the latest version: its spec may be run over the catalog from now on.
+        """Accept a version, the latest unless told: its spec may be run over the catalog from now on.
 
         A spec that is locked already keeps its lock, whoever asks again.
 
@@ -376,6 +390,7 @@ class Pilot(Generic[T]):
             by: who accepts it.
             gate: the shares it must reach; 95 % of all rows unless told.
             note: in your words.
+            version: by its number, or counted from the end.
             scorers: comparisons by field, for rows that are graded and not read.
 
         Raises:
@@ -385,17 +400,17 @@ class Pilot(Generic[T]):
         """
         if not by:
             raise UsageError("a lock needs a name: lock(by=...)")
-        version = self.version(-1)
-        spec = version.spec
+        chosen = self.version(version)
+        spec = chosen.spec
         existing = read_lock(self.store, spec)
         if existing is not None:
             return existing
         gate = gate if gate is not None else Gate()
-        if not version.done:
+        if not chosen.done:
             raise NotLocked(
-                f"v{version.number} of {self._name!r} is not finished: pilot.run() goes on with it."
+                f"v{chosen.number} of {self._name!r} is not finished: pilot.run() goes on with it."
             )
-        unread = [key for key, one in self.reading(version).items() if one.verdict is None]
+        unread = [key for key, one in self.reading(chosen).items() if one.verdict is None]
         if unread:
             listed = ", ".join(unread[:5]) + (" …" if len(unread) > 5 else "")
             raise NotLocked(
@@ -403,7 +418,7 @@ class Pilot(Generic[T]):
                 f"rows are unread ({listed}): pilot.review().save('review.csv'), then .apply('review.csv', "
                 "reviewer=...). To go on without: start(..., unlocked=True), which the receipt will say."
             )
-        grade = self.grade(version.number, scorers=scorers)
+        grade = self.grade(chosen.number, scorers=scorers)
         shortfalls = gate.shortfalls(grade)
         if shortfalls:
             tags = failing_tags(grade)
@@ -413,7 +428,7 @@ class Pilot(Generic[T]):
                 + ' See pilot.rows(verdict="reject")'
                 ' and pilot.rows(verdict="edit").'
             )
-        evals = self._eval_set(version, grade.scorers, scorers)
+        evals = self._eval_set(chosen, grade.scorers, scorers)
         lock = Lock(
             spec=spec,
             eval_set=evals,
@@ -421,7 +436,7 @@ class Pilot(Generic[T]):
             at=self.store.now(),
             note=note,
             pilot=self._name,
-            version=version.number,
+            version=chosen.number,
             rows=grade.total.rows,
             good=grade.total.good,
         )
@@ -469,7 +484,7 @@ class Pilot(Generic[T]):
         yield from self.store.page(version.record.id, where, limit=max(1, len(self._picked)))
 
     def _expectation(
-        self, view: RowView, held: list[Judgement], contract: Contract[T] | None
+        self, view: RowView, held: Sequence[Judgement], contract: Contract[T] | None
     ) -> Judgement | None:
         """Give what people expect of a row: the last answer they accepted or gave, else the last one they rejected.
 

@@ -34,9 +34,8 @@ class PilotDesk:
 
     def rows(self, keys: Sequence[str] | None = None) -> Iterator[ReviewRow]:
         """Give the rows to be read; with ``keys`` those, whatever was said of them."""
-        wanted = None if keys is None else set(keys)
-        for key, one in self._pilot.reading(self._version).items():
-            if (key in wanted) if wanted is not None else (one.verdict is None or not self._only_changed):
+        for one in self._pilot.reading(self._version, keys=keys).values():
+            if keys is not None or one.verdict is None or not self._only_changed:
                 yield _row(one)
 
     def progress(self) -> ReviewProgress:
@@ -59,7 +58,10 @@ class PilotDesk:
         }
         match verdict:
             case "accept":
-                if row.output is None and not self._pilot.reading(self._version)[row.key].can_be_accepted:
+                if (
+                    row.output is None
+                    and not self._pilot.reading(self._version, keys=[row.key])[row.key].can_be_accepted
+                ):
                     raise UsageError(
                         f"row {row.key!r} has no valid answer to accept ({row.reason or row.outcome.value}); "
                         "edit it, with the right output, or reject it"
@@ -73,7 +75,7 @@ class PilotDesk:
             case _:
                 return Judgement(decision="reject", output=row.output, **made)
 
-    def write(self, judgements: Sequence[Judgement]) -> int:
+    def write(self, judgements: Sequence[Judgement], *, whole: bool = False) -> int:
         """Write decisions down; they need no settling."""
         for judgement in judgements:
             write_judgement(self._pilot.store, pilot_scope(self._pilot.name), judgement)

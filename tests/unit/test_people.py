@@ -200,9 +200,11 @@ class TestPython:
     def test_an_answer_gives_a_closed_run_a_new_receipt(
         self, flow: Workflow[Attributes], run: Run[Attributes]
     ) -> None:
-        """A person's answer after the close leaves the run closed and chains another receipt."""
+        """After answers the closed run stays closed, and the next reconciliation chains one receipt for all of them."""
         first = latest_receipt(flow.store, run.record)
         run.queue().judge("A-1", "answer", by="ann", output=RIGHT)
+        run.queue().judge("A-2", "reject", by="ann")
+        assert run.reconcile().balanced
         second = latest_receipt(flow.store, run.record)
         assert first is not None
         assert second is not None
@@ -341,6 +343,37 @@ class TestCsv:
         assert self.apply(run, path) == Applied(unchanged=4)
         rewrite(path, cells(path)[::-1])
         assert self.apply(run, path) == Applied(unchanged=4)
+
+    def test_a_file_of_answers_gives_a_closed_run_a_new_receipt(
+        self, flow: Workflow[Attributes], run: Run[Attributes], path: Path
+    ) -> None:
+        """Applying a file chains one receipt."""
+        fill(path, "A-1", verdict="unanswerable")
+        fill(path, "A-2", verdict="unanswerable")
+        self.apply(run, path)
+        held = latest_receipt(flow.store, run.record)
+        assert held is not None
+        assert held[1]["number"] == 2
+
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_spreadsheets_of_other_languages_save_other_marks(
+        self, run: Run[Attributes], path: Path, delimiter: str
+    ) -> None:
+        """Semicolons or tabs in place of commas, and a byte order mark, are read."""
+        rows = cells(path)
+        rows[0]["verdict"] = "reject"
+        with path.open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+        assert self.apply(run, path) == Applied(applied=1, unchanged=3)
+
+    def test_a_file_in_another_encoding_is_refused_by_name(self, run: Run[Attributes], path: Path) -> None:
+        """A file that is no UTF-8 says how to save it; nothing is applied."""
+        fill(path, "A-1", output__summary="schön")
+        path.write_bytes(path.read_text("utf-8").encode("latin-1"))
+        with pytest.raises(UsageError, match="CSV UTF-8"):
+            self.apply(run, path)
 
     def test_formulas_survive(self, run: Run[Attributes], path: Path) -> None:
         """Source cells that begin a formula are defused in the file, and nothing of it counts as a change."""
