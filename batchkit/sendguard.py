@@ -9,7 +9,6 @@ import attrs
 from batchkit.api import WRITE_TIMEOUT
 from batchkit.body import BodyStopped
 from batchkit.clock import Clock
-from batchkit.errors import LeaseLost
 from batchkit.model import Batch, BatchFacts, Lease
 from batchkit.states import BatchState
 from batchkit.storage import Store
@@ -31,7 +30,6 @@ class SendGuard:
     until: float
     stop: Callable[[], bool] | None
     renewed: float | None = None
-    lost: LeaseLost | None = None
     stopped: bool = False
 
     def check(self) -> None:
@@ -62,14 +60,6 @@ class SendGuard:
             )
 
     def _renew(self) -> None:
-        try:
-            self.store.move_batch(
-                self.lease,
-                self.batch.id,
-                expect=BatchState.SENDING,
-                to=BatchState.SENDING,
-                facts=BatchFacts(),
-            )
-        except LeaseLost as error:
-            self.lost = error
-            raise
+        self.store.move_batch(
+            self.lease, self.batch.id, expect=BatchState.SENDING, to=BatchState.SENDING, facts=BatchFacts()
+        )

@@ -192,10 +192,6 @@ class ChunkedSubmitter(Generic[T]):
             if any(b.state in WAITING for b in batches) or room < 1:
                 return Sent(why="as many requests wait at the provider as may")
             limits = attrs.evolve(limits, max_rows=min(limits.max_rows, room))
-        if blocker := next((b for b in batches if self._blocks(b)), None):
-            return Sent(
-                wait_until=self._store.now() + MINUTE, why=f"batch {blocker.id} is {blocker.state.value}"
-            )
         gateway = self._gateway.snapshot()
         try:
             page = gateway.list(LIST_PAGE)
@@ -205,6 +201,9 @@ class ChunkedSubmitter(Generic[T]):
             page = ListPage(items=(), has_more=False, place=Place(base_url=gateway.base_url), date=None)
         if self._workspace is not None and page.place.workspace not in {"", self._workspace}:
             return Sent(need=workspace_need(page.place.workspace, self._workspace))
+        if blocker := next((b for b in batches if _unresolved(b) and b.place == page.place), None):
+            until = self._store.now() + MINUTE
+            return Sent(wait_until=until, why=f"batch {blocker.id} is {blocker.state.value}")
         return self._plan_and_send(lease, run, gateway, page, pending, limits, cap, stop)
 
     def _plan_and_send(
@@ -287,8 +286,6 @@ class ChunkedSubmitter(Generic[T]):
                     lease, batch, CreateAnswer(handed_over=body.handed_over, causes=("interrupted",))
                 )
             raise
-        if guard.lost is not None:
-            raise guard.lost
         return self._record(lease, batch, answer, stopped=guard.stopped)
 
     def _record(self, lease: Lease, batch: Batch, answer: CreateAnswer, *, stopped: bool = False) -> Sent:
@@ -456,10 +453,6 @@ class ChunkedSubmitter(Generic[T]):
 
     # ---------------------------------------------------------------- small decisions
 
-    def _blocks(self, batch: Batch) -> bool:
-        unresolved = batch.state in UNRESOLVED or batch.held_from is BatchState.DOUBTFUL
-        return unresolved and batch.place.base_url == self._gateway.base_url
-
     def _taken(self, page: ListPage) -> set[int]:
         since = (page.date if page.date is not None else self._store.now()) - TWO_DAYS
         seen = {item.total for item in page.items if item.created_at >= since}
@@ -499,3 +492,7 @@ class ChunkedSubmitter(Generic[T]):
                 for row in self._store.rows(rows[start : start + READ])
             ]
             self._store.settle(lease, None, settled)
+
+
+def _unresolved(batch: Batch) -> bool:
+    return batch.state in UNRESOLVED or batch.held_from is BatchState.DOUBTFUL

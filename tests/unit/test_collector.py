@@ -185,6 +185,30 @@ def test_three_readings_that_disagree_are_held(
     assert rig.billed == 6
 
 
+def test_counts_of_another_size_are_never_collected() -> None:
+    """A provider that counts one request more than was sent keeps the batch from being collected."""
+    rig = Rig(6)
+
+    def one_more(request: Request, api: Handler) -> Response | None:
+        if request.method != "GET" or results_of(request):
+            return None
+        response = api.handle(request)
+        body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
+        changed = body.replace(b'"succeeded":6', b'"succeeded":7')
+        return attrs.evolve(response, body=changed)
+
+    rig.faults.rules.append(one_more)
+    batch = sent(rig)
+    for _ in range(3):
+        done = rig.collect(batch.id)
+        assert not done.complete
+        rig.clock.sleep(1_200)
+    held = rig.batch(batch.id)
+    assert held.state is BatchState.HELD
+    assert held.need is not None
+    assert "7 for 6 members" in held.need.why
+
+
 def test_blank_lines_and_line_ends_do_not_matter() -> None:
     """CRLF, blank lines, a byte order mark and no final newline: the same rows."""
     rig = Rig(6)

@@ -9,12 +9,13 @@ import attrs
 import pytest
 from rig import Rig, answers
 
+from batchkit.api import Gateway
 from batchkit.errors import LeaseLost, StoreError, UsageError
 from batchkit.ids import BatchId
 from batchkit.model import BatchFacts, DocKind
 from batchkit.reasons import Reason
 from batchkit.states import BatchState, RowState
-from batchkit.testing import Answer, Dropped, Handler, Request, Response
+from batchkit.testing import Answer, Dropped, Handler, Request, Response, simulated_client
 
 
 def creating(request: Request) -> bool:
@@ -393,6 +394,66 @@ def test_a_create_that_never_arrived_is_absent_after_the_grace() -> None:
     assert rig.billed == 40
 
 
+def strangers(rig: Rig, count: int) -> None:
+    """Create somebody else's batch of so many requests in the same workspace."""
+    params = {"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+    requests: Any = [{"custom_id": f"theirs-{n}", "params": params} for n in range(count)]
+    rig.gateway.client.messages.batches.create(requests=requests)
+
+
+def test_sizes_seen_in_the_list_are_avoided() -> None:
+    """Of the sizes that may be drawn, those of other remote batches of the last two days are left out."""
+    for seed in range(5):
+        rig = Rig(50, max_rows=10, seed=seed)
+        strangers(rig, 8)
+        strangers(rig, 9)
+        assert rig.send().rows == 10
+        rig.clock.sleep(200_000)
+        assert {rig.send().rows for _ in range(2)} <= {8, 9}
+
+
+def test_a_suspect_that_vanishes_is_held() -> None:
+    """A batch of our size that was seen and is gone before it could be opened is a person's, never absence."""
+    rig = Rig(30)
+    lose_answer(rig)
+    sent = rig.send()
+    assert sent.batch is not None
+    rig.resolve()
+    remote = rig.sim.state()["batches"][0]["id"]
+    not_found = b'{"type":"error","error":{"type":"not_found_error","message":"?"}}'
+    empty = b'{"data":[],"has_more":false,"first_id":null,"last_id":null}'
+
+    def gone(request: Request, api: Handler) -> Response | None:
+        if remote in request.path:
+            return Response(status=404, body=not_found)
+        if request.method == "GET" and request.path.endswith("/batches"):
+            return attrs.evolve(api.handle(request), body=empty)
+        return None
+
+    rig.faults.rules.append(gone)
+    batch = rig.settle_doubt(sent.batch.id)
+    assert batch.state is BatchState.HELD
+    assert batch.need is not None
+    assert batch.need.code == "doubt.vanished"
+    assert rig.tally.in_state(RowState.SUBMITTED) == 30
+
+
+def test_a_batch_held_elsewhere_blocks_only_its_own_place() -> None:
+    """A doubt in one workspace does not keep rows from going out in another."""
+    rig = Rig(300, max_rows=100, workspaces={"one": "ws_one", "two": "ws_two"})
+    plain = simulated_client(api=rig.faults)
+    rig.gateway = Gateway(plain.with_options(api_key="one"), clock=rig.clock)
+    rig.rebuild()
+    lose_answer(rig)
+    rig.send()
+    assert rig.send().batch is None
+    rig.gateway = Gateway(plain.with_options(api_key="two"), clock=rig.clock)
+    rig.rebuild()
+    again = rig.send().batch
+    assert again is not None
+    assert again.place.workspace == "ws_two"
+
+
 def test_an_absent_batch_is_watched_for_a_day() -> None:
     """What it reserved is released by a clean reading 25 hours later, not before."""
     rig = Rig(40)
@@ -417,9 +478,7 @@ def test_a_batch_that_may_be_a_late_twin_keeps_the_reservation() -> None:
     sent = rig.send()
     assert sent.batch is not None
     reserved = rig.settle_doubt(sent.batch.id).reserved
-    params = {"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
-    requests: Any = [{"custom_id": f"theirs-{n}", "params": params} for n in range(2)]
-    rig.gateway.client.messages.batches.create(requests=requests)
+    strangers(rig, 2)
     rig.clock.sleep(30 * 3_600)
     rig.resolve()
     assert rig.batch(sent.batch.id).reserved == reserved
@@ -570,3 +629,31 @@ def test_an_unknown_price_is_refused_under_a_cap_only() -> None:
     with pytest.raises(UsageError, match="some-other-model"):
         submitter.send(rig.take(), rig.run, cap=10**12)
     assert rig.batches == []
+
+
+def test_head_and_post_carry_one_credential() -> None:
+    """However often the key rotates, list and create of one send are signed with the same one."""
+    import anthropic
+    from anthropic.lib.credentials import AccessToken
+
+    rig = Rig(10)
+    tokens: list[str] = []
+    rotated: list[int] = []
+
+    def rotating(*, force_refresh: bool = False) -> AccessToken:
+        rotated.append(1)
+        return AccessToken(token=f"token-{len(rotated)}", expires_at=0)
+
+    def rule(request: Request, api: Handler) -> None:
+        tokens.append(request.headers["authorization"])
+
+    rig.faults.rules.append(rule)
+    plain = simulated_client(api=rig.faults)
+    client = anthropic.Anthropic(
+        credentials=rotating, base_url=str(plain.base_url), http_client=plain._client
+    )
+    rig.gateway = Gateway(client, clock=rig.clock)
+    rig.rebuild()
+    assert rig.send().rows == 10
+    assert len(tokens) == 2
+    assert len(set(tokens)) == 1
