@@ -389,6 +389,8 @@ def _named(by: str) -> None:
 
 def _closed(row: ReviewRow) -> str:
     who = f", {row.earlier.decision} by {row.earlier.by}" if row.earlier is not None else ""
+    if row.outcome is Outcome.OPEN and not who:
+        return f"row {row.key!r} is not answered yet; its run goes on"
     return f"row {row.key!r} does not wait for a person (any more): {row.outcome.value}{who}"
 
 

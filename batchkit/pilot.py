@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from batchkit import source
 from batchkit.comparison import Comparison, Standing, compare
 from batchkit.contract import Contract
-from batchkit.desks import plain_output
+from batchkit.desks import plain_output, stored_spec
 from batchkit.errors import GateNotMet, NotLocked, SpecChanged, StoreError, UsageError
 from batchkit.evalset import EvalRow, EvalSet
 from batchkit.gate import Gate, failing_tags
@@ -26,11 +26,11 @@ from batchkit.progress import Progress
 from batchkit.reasons import Reason
 from batchkit.rows import Row, Rows
 from batchkit.sampler import Picked, Sampler, hard_rows, random_rows
-from batchkit.scorers import Score, Scorer, chosen_scorers
+from batchkit.scorers import Score, Scorer, chosen_scorers, default_scorers, exact, named_scorer
 from batchkit.spec import Spec
 from batchkit.specs import recall_spec
 from batchkit.standing import progress_of
-from batchkit.states import RunState
+from batchkit.states import RowState, RunState
 from batchkit.storage import Store
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class Pilot(Generic[T]):
         """
         contract = self._contract(version.record)
         history = self.judgements()
-        scorers = chosen_scorers(contract.schema, named=self._scorers()) if contract is not None else {}
+        scorers = self._carrying(version)
         graded = self._is_locked()
         found: dict[str, Reading] = {}
         for view in self._views(version):
@@ -344,8 +344,7 @@ class Pilot(Generic[T]):
         return compare((earlier.number, self._standings(earlier)), (later.number, self._standings(later)))
 
     def _standings(self, version: Version[T]) -> dict[str, Standing]:
-        contract = self._contract(version.record)
-        scorers = chosen_scorers(contract.schema, named=self._scorers()) if contract is not None else {}
+        scorers = self._carrying(version)
         standings: dict[str, Standing] = {}
         for key, one in self.reading(version).items():
             graded = grade_case(one.case, scorers)
@@ -467,8 +466,18 @@ class Pilot(Generic[T]):
     def _chosen(self, version: Version[T], given: Mapping[str, Score]) -> dict[str, Scorer]:
         return chosen_scorers(version.spec.contract.schema, named=self._scorers(), given=given)
 
+    def _carrying(self, version: Version[T]) -> dict[str, Scorer]:
+        """Give the comparisons by which a verdict is carried over, for a contract whose code may be gone.
+
+        A user's own is not at hand here; equal values stand in for it, so that a person reads more and not less.
+        """
+        schema = stored_spec(self.store, version.record).schema
+        known = default_scorers(schema)
+        named = {field: named_scorer(name) or exact for field, name in self._scorers().items()}
+        return {**known, **{field: scorer for field, scorer in named.items() if field in known}}
+
     def _scorers(self) -> dict[str, str]:
-        """Give the comparisons, by name, that the newest eval set was locked with, where they are batchkit's own."""
+        """Give the comparisons, by name, that the newest eval set was locked with."""
         held = self.store.docs(DocKind.EVALSET, scope=pilot_scope(self._name))
         if not held:
             return {}
@@ -554,6 +563,11 @@ class Reading:
     history: tuple[Judgement, ...]
     verdict: Verdict | None
     expectation: Judgement | None
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the row is answered; while its run goes on there is nothing to read."""
+        return self.view.state not in {RowState.PENDING, RowState.SUBMITTED}
 
     @property
     def can_be_accepted(self) -> bool:

@@ -35,7 +35,8 @@ class PilotDesk:
     def rows(self, keys: Sequence[str] | None = None) -> Iterator[ReviewRow]:
         """Give the rows to be read; with ``keys`` those, whatever was said of them."""
         for one in self._pilot.reading(self._version, keys=keys).values():
-            if keys is not None or one.verdict is None or not self._only_changed:
+            unread = one.closed and one.verdict is None
+            if keys is not None or unread or (one.closed and not self._only_changed):
                 yield _row(one)
 
     def progress(self) -> ReviewProgress:
@@ -103,4 +104,5 @@ def _row(one: Reading) -> ReviewRow:
         why=one.picked.why,
         history=one.history,
         shown=one.shown,
+        open=one.closed,
     )

@@ -264,6 +264,11 @@ class TestVersions:
         records = [dict(row.record) for row in pilot.sample]
         flow.start_unlocked("pilot/v1", records, spec=SPEC, options={})
         assert not pilot.version().done
+        # Only the row that is not sent at all can be read by now.
+        assert [row.key for row in pilot.review().rows] == ["S-4"]
+        assert [row.key for row in pilot.review(only_changed=False).rows] == ["S-4"]
+        with pytest.raises(UsageError, match="is not answered yet"):
+            pilot.review().judge("S-1", "reject", by="ann")
         with pytest.raises(NotLocked, match="not finished"):
             pilot.lock(by="ann")
         assert pilot.run().done
@@ -287,12 +292,19 @@ class TestVersions:
             summary: str
             category: Literal["Audio", "Cables", "Boats"] | None
 
-        wide = SPEC.evolve(contract=Contract(Wider, sparse=lambda out: out.category is None))
+        contract = Contract(
+            Wider, sparse=lambda out: out.category is None, sparse_input=lambda row: not row["title"]
+        )
+        wide = SPEC.evolve(contract=contract)
         later = flow.with_spec(wide).pilot()
         with pytest.raises(SpecChanged):
             later.run()
         later.run(wide)
-        assert "v1 | v2: " in str(later.compare())
+        assert str(later.compare()) == "v1 | v2: 0 fixed, 0 broken, 5 same"
+        assert str(later.version(1)).endswith("5/5 · 3 accept · 2 edit")
+        later.run(wide.evolve(prompt=wide.prompt.evolve(system="wires are cables")))
+        assert str(later.compare(1, 3)) == "v1 | v3: 1 fixed, 0 broken, 4 same"
+        assert str(later.compare(3, 1)) == "v3 | v1: 0 fixed, 1 broken, 4 same"
         assert len(later.rows(version=1)) == 5
         with pytest.raises(SpecChanged):
             _ = later.version(1).spec
@@ -403,6 +415,29 @@ class TestReading:
         pilot.run(OTHER_WORDS)
         assert sorted(row.key for row in pilot.review().rows) == ["S-1", "S-2", "S-5"]
         assert pilot.grade(scorers={"summary": lambda expected, actual, row: True}).total.good == 4
+
+    def test_where_a_users_scorer_is_not_at_hand_a_person_reads(self, pilot: Pilot[Small]) -> None:
+        """Rows graded by a user's function when the spec was locked are carried over only where values are equal."""
+
+        def first_letter(expected: Any, actual: Any, row: Any) -> bool:
+            return bool(expected[:1] == actual[:1])
+
+        judge_all(pilot)
+        lock = pilot.lock(by="ann", gate=Gate(min_pass=0.5), scorers={"summary": first_letter})
+        assert lock.eval_set.scorers == {"summary": "first_letter"}
+        pilot.run(OTHER_WORDS)
+        assert sorted(row.key for row in pilot.review().rows) == ["S-1", "S-2", "S-5"]
+        with pytest.raises(UsageError, match=r"scorers=\{'summary': first_letter\}"):
+            pilot.grade()
+        assert pilot.grade(scorers={"summary": first_letter}).total.good == 1
+
+    def test_an_earlier_version_can_be_locked(self, flow: Workflow[Small], pilot: Pilot[Small]) -> None:
+        """A worse later version does not stand in the way of locking the one before it."""
+        judge_all(pilot)
+        pilot.run(CABLES)
+        lock = pilot.lock(by="ann", gate=Gate(min_pass=0.6), version=1)
+        assert (lock.version, lock.spec) == (1, SPEC)
+        assert lock.eval_set.expected("S-2") == Small.model_validate(WIRE)
 
     def test_the_eval_set_holds_what_was_said(self, pilot: Pilot[Small]) -> None:
         """Accepted and edited rows carry the right answer, rejected ones what they are not, silent ones none."""
