@@ -3,7 +3,7 @@
 from batchkit.testing.answers import Answer, Model, echo_model, fixed_model
 from batchkit.testing.batch import Latency
 from batchkit.testing.bill import Bill
-from batchkit.testing.client import simulated_client
+from batchkit.testing.client import served_client, simulated_client
 from batchkit.testing.clock import FakeClock, SimulatedClock
 from batchkit.testing.http import Dropped, Request, Response
 from batchkit.testing.serving import serve
@@ -26,5 +26,6 @@ __all__ = [
     "echo_model",
     "fixed_model",
     "serve",
+    "served_client",
     "simulated_client",
 ]

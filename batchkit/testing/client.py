@@ -12,7 +12,7 @@ from batchkit.testing.simulator import Handler, SimulatedAPI
 if TYPE_CHECKING:
     import anthropic
 
-__all__ = ["simulated_client"]
+__all__ = ["served_client", "simulated_client"]
 
 BASE_URL = "http://simulator.invalid"
 """An address that no resolver knows, so that a request that misses the transport fails."""
@@ -56,6 +56,23 @@ def simulated_client(
     )
     # A Workflow takes the time of the client it is given, so that waiting moves the simulator's clock.
     client.__dict__["batchkit_clock"] = SimulatedClock(api)
+    return client
+
+
+def served_client(url: str) -> anthropic.Anthropic:
+    """Return the real SDK client on a simulator that another process serves.
+
+    A :class:`batchkit.Workflow` that is given this client takes the server's virtual clock too.
+
+    Args:
+        url: The address that ``python -m batchkit.testing.server`` prints.
+    """
+    import anthropic
+
+    # A proxy that the environment names is not asked for an address of this machine.
+    http = anthropic.DefaultHttpxClient(base_url=url, trust_env=False)
+    client = anthropic.Anthropic(api_key="simulated", base_url=url, http_client=http)
+    client.__dict__["batchkit_clock"] = SimulatedClock(url)
     return client
 
 

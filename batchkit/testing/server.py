@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with SimulatorServer(api, options.port) as server, contextlib.suppress(KeyboardInterrupt):
-        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.write(json.dumps({"url": server.url}) + "\n" if options.json else f"{server.url}\n")
         sys.stdout.flush()
         server.serve_forever()
     api.close()
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--latency-min", type=float, default=defaults.latency.min, metavar="SECONDS")
     parser.add_argument("--latency-max", type=float, default=defaults.latency.max, metavar="SECONDS")
     parser.add_argument("--max-bytes", type=int, default=defaults.max_bytes, help="size of a create's body")
+    parser.add_argument("--json", action="store_true", help="print the address as a JSON document")
     parser.add_argument(
         "--model",
         default="batchkit.testing.catalog_model:catalog_model()",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import threading
@@ -103,7 +104,7 @@ class SimulatedAPI:
             return self._world.bill()
 
     def state(self) -> dict[str, Any]:
-        """Return virtual time, every batch with its status and counts, and the requests that wait."""
+        """Return virtual time, this process, every batch with its status and counts, and the requests that wait."""
         with self._lock:
             world = self._world
             batches = [
@@ -115,7 +116,7 @@ class SimulatedAPI:
                 }
                 for batch in world.batches()
             ]
-            return {"now": world.now, "waiting": world.waiting(), "batches": batches}
+            return {"now": world.now, "pid": os.getpid(), "waiting": world.waiting(), "batches": batches}
 
     def close(self) -> None:
         """Close the state file."""

@@ -1,0 +1,78 @@
+"""Verbs that need the code of a workflow, named as ``module:name``: advance, work, promote."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import Any, TypeVar
+
+from batchkit.cli.looking import worst
+from batchkit.cli.terminal import say, tell
+from batchkit.errors import UsageError
+from batchkit.progress import EXIT_DONE
+from batchkit.workflow import Workflow
+
+T = TypeVar("T")
+
+
+def load(name: str, kind: type[T], what: str) -> T:
+    """Import ``module:name`` from the current folder or the path; a function that makes the thing is called.
+
+    Raises:
+        UsageError: there is no such thing, or it is of another kind.
+    """
+    module, mark, attribute = name.partition(":")
+    if not mark:
+        raise UsageError(f"{name!r} is not of the form module:name, such as catalog.enrich:flow")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{name!r}: there is no module {error.name!r} here or on the path") from error
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if callable(found) and not isinstance(found, kind) and not isinstance(found, type):
+        found = found()
+    if not isinstance(found, kind):
+        raise UsageError(f"{name!r} is no {what}, it is {type(found).__name__}")
+    return found
+
+
+def advance(options: argparse.Namespace) -> int:
+    """Make one pass over one run, or over every open one."""
+    flow: Workflow[Any] = load(options.app, Workflow, "workflow")
+    runs = [flow.resume(options.run)] if options.run is not None else flow.open_runs()
+    found = [run.advance(timeout=options.timeout) for run in runs]
+    if options.json:
+        told = [progress.to_dict() for progress in found]
+        tell(told[0] if options.run is not None else told)
+    else:
+        say(*found) if found else say("no open run")
+    return worst(found)
+
+
+def work(options: argparse.Namespace) -> int:
+    """Move every open run until told to stop."""
+    flow: Workflow[Any] = load(options.app, Workflow, "workflow")
+    flow.work(stop=(lambda: not flow.open_runs()) if options.once else None)
+    found = [run.progress for run in flow.open_runs()]
+    if options.json:
+        tell([progress.to_dict() for progress in found])
+    else:
+        say(*found) if found else say("no open run")
+    return worst(found)
+
+
+def promote(options: argparse.Namespace) -> int:
+    """Write a run's staged answers to a catalog."""
+    flow: Workflow[Any] = load(options.app, Workflow, "workflow")
+    target: Any = load(options.target, object, "target")
+    if not hasattr(target, "promote") or not hasattr(target, "rollback"):
+        raise UsageError(f"{options.target!r} is no target, it is {type(target).__name__}")
+    done = flow.resume(options.run).promote(target, dry_run=options.dry_run)
+    tell({**done.to_dict(), "repeated": done.repeated}) if options.json else say(done)
+    return EXIT_DONE

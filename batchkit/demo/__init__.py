@@ -1,0 +1,1 @@
+"""The whole job on a generated catalog, from the contract to a correction a week later, in one command."""
