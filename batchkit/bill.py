@@ -59,7 +59,7 @@ class Bill:
     @classmethod
     def of(cls, store: Store, run: Run) -> Bill:
         """Sum the bill of a run from its results. One scan."""
-        applied = Applied(store, run)
+        applied = Applied.of(store, run)
         sums: dict[tuple[str, int, str, str], list[int]] = {}
         for result in every_result(store, run):
             if result.usage is None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 import attrs
 
 from batchkit.ids import ResultId, RowId
-from batchkit.model import Batch, BatchWhere, DocKind, ResultView, Run, Where
+from batchkit.model import Batch, BatchWhere, DocKind, ResultView, Run, Tally, Where
 from batchkit.standing import scope_of
 from batchkit.states import BatchState, RowEvent, RowState
 from batchkit.storage import Store
 
-_PAGE = 5_000
-_NEVER_SENT = frozenset({BatchState.REJECTED, BatchState.ABSENT})
-_NO_LINE = frozenset({RowEvent.MISSING_ACCEPTED, RowEvent.RESULTS_GONE})
+_PAGE: Final = 5_000
+NEVER_SENT: Final = frozenset({BatchState.REJECTED, BatchState.ABSENT})
+"""Batches that the provider never had: their rows were freed, and count where they went next."""
+
+_NO_LINE: Final = frozenset({RowEvent.MISSING_ACCEPTED, RowEvent.RESULTS_GONE})
 
 
 @attrs.frozen(kw_only=True)
@@ -35,9 +38,10 @@ class RowSum:
     def __str__(self) -> str:
         """Give the equation as text."""
         shown = {name: n for name, n in self.buckets.items() if n or name in {"succeeded", "quarantined"}}
+        total = sum(shown.values())
         return (
             " + ".join(f"{name} {n:,}" for name, n in shown.items())
-            + f" = {sum(shown.values()):,} of {self.source:,}"
+            + f" = {total:,} of {self.source:,} source records"
         )
 
 
@@ -55,12 +59,24 @@ class SubmissionSum:
         """Tell whether both sides are equal."""
         return self.sent == self.lines + self.in_flight + self.missing
 
+    def __str__(self) -> str:
+        """Give the equation as text."""
+        return (
+            f"sent {self.sent:,} = lines read {self.lines:,} + in flight {self.in_flight:,} "
+            f"+ declared missing {self.missing:,}"
+        )
+
 
 @attrs.frozen(kw_only=True)
 class PromotionSum:
-    """One promotion: staged = written + unchanged + conflict + absent in the catalog + held back."""
+    """One promotion: staged = written + unchanged + conflict + absent in the catalog + held back.
+
+    ``rolled_back`` is what was known when the promotion was noted; the catalog's own table is the truth.
+    """
 
     id: str
+    target: str
+    rolled_back: bool
     staged: int
     written: int
     unchanged: int
@@ -72,6 +88,13 @@ class PromotionSum:
     def holds(self) -> bool:
         """Tell whether both sides are equal."""
         return self.staged == self.written + self.unchanged + self.conflict + self.absent + self.held_back
+
+    def __str__(self) -> str:
+        """Give the equation as text."""
+        return (
+            f"staged {self.staged:,} = written {self.written:,} + unchanged {self.unchanged:,} + conflict "
+            f"{self.conflict:,} + absent in the catalog {self.absent:,} + held back {self.held_back:,}"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -94,6 +117,14 @@ class MoneySum:
     def holds(self) -> bool:
         """Tell whether both sides are equal, and both records of the spend agree."""
         return self.usage == self.applied + self.not_accepted + self.duplicate + self.unused == self.batches
+
+    def __str__(self) -> str:
+        """Give the equation as text, in US dollars."""
+        return (
+            f"usage ${self.usage / 1e9:,.6f} = applied ${self.applied / 1e9:,.6f} + not accepted "
+            f"${self.not_accepted / 1e9:,.6f} + duplicate ${self.duplicate / 1e9:,.6f} + unused "
+            f"${self.unused / 1e9:,.6f}"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -120,14 +151,37 @@ class Equations:
         return attrs.asdict(self)
 
 
-def count(store: Store, run: Run) -> Equations:
-    """Count everything anew. One scan of the rows, one of the results; memory is 8 bytes a staged row."""
-    buckets = {outcome.value: n for outcome, n in store.tally(run.id).outcomes.items()}
-    submitted = store.tally(run.id).in_state(RowState.SUBMITTED)
-    batches = [batch for batch in store.batches(BatchWhere(run=run.id)) if batch.state not in _NEVER_SENT]
-    submissions, money = _from_results(store, run, batches, submitted)
+class Applied:
+    """The ids of the results that stand, sorted: 8 bytes each."""
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        """Hold these ids, given in any order."""
+        self._ids = array("q", sorted(ids))
+
+    @classmethod
+    def of(cls, store: Store, run: Run) -> Applied:
+        """Read them from the staged rows of ``run``."""
+        return cls(_staged(store, run))
+
+    def __contains__(self, result: ResultId) -> bool:
+        """Tell whether this result is its row's answer."""
+        at = bisect_left(self._ids, result)
+        return at < len(self._ids) and self._ids[at] == result
+
+
+def count(store: Store, run: Run, *, tally: Tally, applied: Applied) -> Equations:
+    """Count everything else anew: one scan of the results.
+
+    Args:
+        store: where the run is.
+        run: the run.
+        tally: its rows, as counted by the caller at the same moment.
+        applied: the results that stand at that moment.
+    """
+    batches = [b for b in store.batches(BatchWhere(run=run.id)) if b.state not in NEVER_SENT]
+    submissions, money = _from_results(store, run, batches, tally.in_state(RowState.SUBMITTED), applied)
     return Equations(
-        rows=RowSum(source=run.rows, buckets=buckets),
+        rows=RowSum(source=run.rows, buckets={outcome.value: n for outcome, n in tally.outcomes.items()}),
         submissions=submissions,
         promotions=tuple(_promotions(store, run)),
         money=money,
@@ -135,9 +189,8 @@ def count(store: Store, run: Run) -> Equations:
 
 
 def _from_results(
-    store: Store, run: Run, batches: list[Batch], submitted: int
+    store: Store, run: Run, batches: list[Batch], submitted: int, applied: Applied
 ) -> tuple[SubmissionSum, MoneySum]:
-    applied = Applied(store, run)
     lines = missing = 0
     spent = {"applied": 0, "not_accepted": 0, "duplicate": 0, "unused": 0}
     for result in every_result(store, run):
@@ -170,25 +223,6 @@ def answered_tier(result: ResultView) -> int:
     return result.tier - (result.event is RowEvent.ESCALATED)
 
 
-class Applied:
-    """The ids of the results that stand, sorted: 8 bytes each."""
-
-    def __init__(self, store: Store, run: Run) -> None:
-        """Read them from the rows of ``run``."""
-        where = Where(states=frozenset({RowState.SUCCEEDED}))
-        ids: list[int] = []
-        after: RowId | None = None
-        while page := store.page(run.id, where, after=after, limit=_PAGE):
-            ids.extend(row.result for row in page if row.result is not None)
-            after = page[-1].id
-        self._ids = array("q", sorted(ids))
-
-    def __contains__(self, result: ResultId) -> bool:
-        """Tell whether this result is its row's answer."""
-        at = bisect_left(self._ids, result)
-        return at < len(self._ids) and self._ids[at] == result
-
-
 def every_result(store: Store, run: Run) -> Iterator[ResultView]:
     """Give all results of a run in the order they were settled, a page at a time."""
     after: ResultId | None = None
@@ -197,7 +231,25 @@ def every_result(store: Store, run: Run) -> Iterator[ResultView]:
         after = page[-1].id
 
 
+def _staged(store: Store, run: Run) -> Iterator[int]:
+    where = Where(states=frozenset({RowState.SUCCEEDED}))
+    after: RowId | None = None
+    while page := store.page(run.id, where, after=after, limit=_PAGE):
+        yield from (row.result for row in page if row.result is not None)
+        after = page[-1].id
+
+
 def _promotions(store: Store, run: Run) -> Iterator[PromotionSum]:
+    """Give each promotion once, as it was noted last: one may be noted again after it was rolled back."""
+    newest: dict[tuple[str, str], PromotionSum] = {}
     for _, body in store.docs(DocKind.PROMOTION, scope=scope_of(run.id)):
         note = json.loads(body)
-        yield PromotionSum(**{field.name: note[field.name] for field in attrs.fields(PromotionSum)})
+        counts = ("staged", "written", "unchanged", "conflict", "absent", "held_back")
+        promotion = PromotionSum(
+            id=str(note["id"]),
+            target=str(note.get("target", "")),
+            rolled_back=note.get("rolled_back_at") is not None,
+            **{name: int(note[name]) for name in counts},
+        )
+        newest[promotion.target, promotion.id] = promotion
+    yield from newest.values()

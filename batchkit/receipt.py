@@ -5,25 +5,32 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from array import array
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Final
 
 import attrs
 
 from batchkit.digests import run_digest
-from batchkit.equations import Equations, count
+from batchkit.equations import Applied, Equations, count
+from batchkit.errors import StoreError
 from batchkit.files import replacing
 from batchkit.ids import Digest, RowId, position_of
-from batchkit.model import PAGE, BatchWhere, DocKind, RowView, Run, Where
+from batchkit.model import PAGE, BatchWhere, DocKind, Run, Tally, Where
 from batchkit.reasons import Reason
-from batchkit.source import source_line
 from batchkit.standing import scope_of
-from batchkit.states import outcome
+from batchkit.states import RowState, outcome
 from batchkit.storage import Store
 
-FORMAT = "batchkit-receipt-1"
-_SCAN = 5_000
+FORMAT: Final = "batchkit-receipt-1"
+ROWS_FILE: Final = "rows.jsonl.gz"
+RECEIPT_FILE: Final = "receipt.json"
+
+_SCAN: Final = 5_000
+_TRIES: Final = 5
+_NO_SOURCE: Final[Mapping[str, Any]] = {"kind": "rows", "file": None, "key": None, "fields": []}
 
 
 @attrs.frozen(kw_only=True)
@@ -35,11 +42,30 @@ class Issued:
     equations: Equations
 
 
-def issue_receipt(store: Store, run: Run) -> Issued:
-    """Count, and store the receipt as the run's next document, unless nothing changed since the last."""
+@attrs.frozen(kw_only=True)
+class _Rows:
+    """One scan of the rows: the digest of their lines, how many are where, and the results that stand."""
+
+    digest: str
+    tally: Tally
+    applied: Applied
+
+
+def issue_receipt(store: Store, run: Run, *, into: IO[bytes] | None = None) -> Issued:
+    """Count, and store the receipt as the run's next document, unless nothing changed since the last.
+
+    Args:
+        store: where the run is.
+        run: the run.
+        into: a file that takes the counted rows, gzipped, one JSON line each: ``[position, key, outcome,
+            reason, tier, attempts, SHA-256 of the answer]``.
+
+    Raises:
+        StoreError: somebody kept moving the run while it was counted. Nothing was changed.
+    """
+    equations, rows = _counted(store, run, into)
     last = latest_receipt(store, run)
-    equations = count(store, run)
-    content = _content(store, run, equations, previous=last)
+    content = _content(store, run, equations, rows, previous=last)
     if last is not None and _same(last[1], content):
         return Issued(digest=last[0], content=last[1], equations=equations)
     body = encode(content)
@@ -57,46 +83,16 @@ def write_receipt(store: Store, run: Run, folder: Path) -> list[Path]:
     """Write the newest receipt, those it is chained to, the rows it counts, and the verifier into a folder."""
     from batchkit.report import verifier
 
-    issue_receipt(store, run)
+    written = [folder / ROWS_FILE]
+    with replacing(written[0]) as stream:
+        issue_receipt(store, run, into=stream)
     documents = [body for _, body in store.docs(DocKind.RECEIPT, scope=scope_of(run.id))]
-    written: list[Path] = []
     for number, body in enumerate(documents, start=1):
-        name = "receipt.json" if number == len(documents) else f"receipt-{number}.json"
+        name = RECEIPT_FILE if number == len(documents) else f"receipt-{number}.json"
         written.append(_write(folder / name, body))
-    with replacing(folder / "rows.jsonl.gz") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
-        for line in row_lines(store, run):
-            packed.write(line)
-    written += [folder / "rows.jsonl.gz", _write(folder / "verify.py", verifier())]
-    return written
-
-
-def row_lines(store: Store, run: Run) -> Iterator[bytes]:
-    """Give one JSON line per source record, in order.
-
-    Each is ``[position, key, outcome, reason, tier, attempts, SHA-256 of the answer, frozen line]``; the last is
-    null except where the record could not be read whole, so that nobody can make its line from the source again.
-    """
-    after: RowId | None = None
-    while page := store.page(run.id, Where(results=True), after=after, limit=_SCAN):
-        damaged = [row.id for row in page if row.reason is Reason.INPUT_UNENCODABLE]
-        frozen = {row.id: _frozen_line(row) for row in store.rows(damaged, source=True)} if damaged else {}
-        for row in page:
-            line = [
-                position_of(row.id),
-                row.key,
-                outcome(row.state, row.reason).value,
-                row.reason.value if row.reason else None,
-                row.tier,
-                row.answers,
-                hashlib.sha256(row.answer).hexdigest() if row.answer is not None else None,
-                frozen.get(row.id),
-            ]
-            yield json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        after = page[-1].id
-
-
-def _frozen_line(row: RowView) -> str:
-    return source_line(position_of(row.id), row.key, row.fields or {}).decode()
+    for stale in set(folder.glob("receipt-*.json")) - set(written):
+        stale.unlink()  # of another run that was written here before: its chain is not this one
+    return [*written, _write(folder / "verify.py", verifier())]
 
 
 def encode(content: Mapping[str, Any]) -> bytes:
@@ -109,14 +105,71 @@ def digest_of(body: bytes) -> Digest:
     return Digest(hashlib.sha256(body).hexdigest())
 
 
+def _counted(store: Store, run: Run, into: IO[bytes] | None) -> tuple[Equations, _Rows]:
+    """Count until nothing moved between the first row and the last result."""
+    for _ in range(_TRIES):
+        before = store.runs(name=run.name)[0]
+        rows = _scanned(store, run, into)
+        equations = count(store, before, tally=rows.tally, applied=rows.applied)
+        if store.runs(name=run.name)[0].seq == before.seq:
+            return equations, rows
+    raise StoreError(
+        f"{run.name!r} is being moved by another process and changed {_TRIES} times while it was counted. "
+        "Nothing was changed; reconcile again when that pass is over."
+    )
+
+
+def _scanned(store: Store, run: Run, into: IO[bytes] | None) -> _Rows:
+    if into is None:
+        return _scan(store, run, None)
+    into.seek(0)
+    into.truncate()
+    with gzip.GzipFile(filename="", fileobj=into, mode="wb", mtime=0) as packed:
+        return _scan(store, run, packed)
+
+
+def _scan(store: Store, run: Run, packed: gzip.GzipFile | None) -> _Rows:
+    digest = hashlib.sha256()
+    counts: Counter[tuple[RowState, Reason | None, int]] = Counter()
+    staged = array("q")
+    after: RowId | None = None
+    while page := store.page(run.id, Where(results=True), after=after, limit=_SCAN):
+        lines: list[str] = []
+        for row in page:
+            counts[row.state, row.reason, row.tier] += 1
+            if row.state is RowState.SUCCEEDED and row.result is not None:
+                staged.append(row.result)
+            line = (
+                position_of(row.id),
+                row.key,
+                outcome(row.state, row.reason).value,
+                row.reason.value if row.reason else None,
+                row.tier,
+                row.answers,
+                hashlib.sha256(row.answer).hexdigest() if row.answer is not None else None,
+            )
+            lines.append(_compact(line) + "\n")
+        text = "".join(lines).encode()
+        digest.update(text)
+        if packed is not None:
+            packed.write(text)
+        after = page[-1].id
+    return _Rows(digest=digest.hexdigest(), tally=Tally(counts=counts), applied=Applied(staged))
+
+
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _content(
-    store: Store, run: Run, equations: Equations, *, previous: tuple[Digest, dict[str, Any]] | None
+    store: Store,
+    run: Run,
+    equations: Equations,
+    rows: _Rows,
+    *,
+    previous: tuple[Digest, dict[str, Any]] | None,
 ) -> dict[str, Any]:
-    rows = hashlib.sha256()
-    for line in row_lines(store, run):
-        rows.update(line)
     pages = list(store.digests(run.id))
-    lock = store.get(DocKind.LOCK, run.spec)
+    lock = _lock(store, run)
     runs = store.runs()
     return {
         "format": FORMAT,
@@ -125,23 +178,26 @@ def _content(
         "previous": previous[0] if previous else None,
         "at": store.now(),
         "spec": run.spec,
-        "lock": json.loads(lock) if lock else None,
-        "unlocked": bool(run.options.get("unlocked")),
+        "lock": lock,
+        "unlocked": lock is None or lock["at"] > run.created_at,
         "parent": next((other.name for other in runs if other.id == run.parent), None),
         "children": [other.name for other in runs if other.parent == run.id],
         "source": {
-            "rows": run.rows,
+            "rows": equations.rows.source,
             "digest": run_digest(pages),
             "pages": pages,
             "page_rows": PAGE,
             "on_duplicate": run.options.get("on_duplicate", "refuse"),
+            **_NO_SOURCE,
             **_mapping(run.options.get("source")),
         },
         "equations": equations.to_dict(),
-        "balanced": equations.hold,
+        "balanced": equations.hold and equations.rows.buckets["open"] == 0,
         "reasons": [
             {"outcome": o.value, "reason": r.value, "tier": t, "rows": n}
-            for o, r, t, n in sorted(store.tally(run.id).reasons(), key=lambda item: (item[1].value, item[2]))
+            for o, r, t, n in sorted(
+                rows.tally.reasons(), key=lambda item: (item[1].value, item[0].value, item[2])
+            )
         ],
         "batches": [
             {
@@ -157,8 +213,13 @@ def _content(
             }
             for batch in store.batches(BatchWhere(run=run.id))
         ],
-        "rows_sha256": rows.hexdigest(),
+        "rows_sha256": rows.digest,
     }
+
+
+def _lock(store: Store, run: Run) -> dict[str, Any] | None:
+    body = store.get(DocKind.LOCK, run.spec)
+    return dict(json.loads(body)) if body is not None else None
 
 
 def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
