@@ -59,6 +59,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def kills(session: nox.Session) -> None:
+    """Does the demo survive a kill at any moment? ``-- 50`` kills and restarts it fifty times."""
+    session.install("-e", ".")
+    session.run("python", "tests/support/kills.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Is the code in the house's form?"""
     session.install(*group("lint"))

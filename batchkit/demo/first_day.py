@@ -12,6 +12,7 @@ from batchkit.bill import Bill
 from batchkit.demo import shop
 from batchkit.demo.people import Reader, answer_queue
 from batchkit.demo.scene import Scene
+from batchkit.demo.summary import set_aside
 from batchkit.demo.task import Attributes, first_spec, second_spec
 from batchkit.errors import GateNotMet, NeedsPerson
 from batchkit.gate import Gate
@@ -19,7 +20,6 @@ from batchkit.pilot import Pilot
 from batchkit.promotion import Promoter
 from batchkit.run import Run
 from batchkit.spec import Spec
-from batchkit.states import Outcome
 from batchkit.targets import Promotion
 
 RUN, PILOT = "catalog", "pilot"
@@ -94,9 +94,7 @@ def run(scene: Scene) -> Run[Attributes]:
     made = scene.patiently(lambda: flow.start(RUN, scene.rows, on_duplicate="first"))
     scene.wait(made)
     page.say(made.progress.equation)
-    aside = made.progress.tally.outcomes[Outcome.QUARANTINED]
-    twice = len(made.rows(reason="input.duplicate_key"))
-    page.say(f"Of the {aside:,} quarantined, {twice:,} repeat a sku: the first record of each was taken.")
+    page.table(("records", "that", "are"), set_aside(made))
     reasons = sorted(made.progress.tally.reasons(), key=lambda item: -item[3])
     page.table(
         ("outcome", "reason", "tier", "rows"),

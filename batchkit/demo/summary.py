@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from batchkit.demo.stand_in import StandIn
 from batchkit.demo.task import Attributes
 from batchkit.equations import answered_tier, every_result
 from batchkit.model import BatchWhere, Tally
 from batchkit.money import usd
+from batchkit.reasons import Reason
 from batchkit.run import Run
 from batchkit.states import Outcome
 from batchkit.storage import Store
+
+INPUTS: Final = {
+    Reason.INPUT_DUPLICATE_KEY: "repeat a sku: the first record of each is taken",
+    Reason.INPUT_MISSING_KEY: "have no sku",
+    Reason.INPUT_UNENCODABLE: "are broken text",
+    Reason.INPUT_TOO_LARGE: "are too large for a request",
+}
 
 
 def recorded_answers(store: Store) -> int:
@@ -46,6 +55,9 @@ def summary(
         "balanced": reconciled.balanced,
         "equation": reconciled.equation,
         "quarantined_because": _because(progress.tally, Outcome.QUARANTINED),
+        "set_aside": [
+            {"records": rows, "that": why, "are": outcome} for rows, why, outcome in set_aside(made)
+        ],
         "batches": len(sent),
         "tiers": len(by_tier),
         "answers_by_tier": {str(tier): answers for tier, answers in sorted(by_tier.items())},
@@ -54,6 +66,21 @@ def summary(
         "double_paid": None if api is None else api.billed_lines() - recorded,
         **facts,
     }
+
+
+def set_aside(made: Run[Attributes]) -> list[tuple[int, str, str]]:
+    """Say how many records are no ordinary ones: why, and where they ended."""
+    inputs = [
+        (rows, INPUTS.get(reason, reason.value), outcome.value)
+        for outcome, reason, _, rows in made.progress.tally.reasons()
+        if reason.matches("input.*")
+    ]
+    silent = Counter(row.outcome.value for row in made.rows(source=_says_nothing) if row.key)
+    return [*inputs, *((rows, "have no text at all", outcome) for outcome, rows in silent.most_common())]
+
+
+def _says_nothing(source: Mapping[str, str | None]) -> bool:
+    return not any((source.get(name) or "").strip() for name in ("title", "description"))
 
 
 def _because(tally: Tally, bucket: Outcome) -> dict[str, int]:

@@ -51,9 +51,10 @@ def audit(scene: Scene, made: Run[Attributes]) -> Rows[Attributes] | None:
     found = made.audit(against="source_category")
     page.say(f"Audit of {found.shares.rows:,} answers against the suppliers' own categories:")
     page.say(*(finding.text for finding in found.findings[:5]))
+    if not found.findings:
+        page.say("no category is taken for its neighbour")
     if not any(_is_ours(finding) for finding in found.findings):
-        page.say("No category is taken for its neighbour here." if not found.findings else "")
-        page.say("A look at the chargers by hand, then: which of them are adapters?")
+        page.say("The chargers are looked at by hand, then: which of them are adapters?")
     wrong = made.rows(output=lambda out: out.category == "Chargers", source=_is_adapter)
     count = len(wrong)
     page.say(f"{count:,} records that speak of adapters were answered as Chargers.")
