@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from batchkit.printing import printable
 from batchkit.progress import Progress
 
 _LOG = logging.getLogger("batchkit")
@@ -36,27 +39,48 @@ def shower(wanted: Literal["auto", "none"] | Show, listener: Show | None) -> Ite
         yield show
 
 
+def interrupted(where: str, name: str = "RUN") -> None:
+    """Say that nothing was canceled, and how to do that."""
+    store, run = shlex.quote(where) if where else "STORE", shlex.quote(name) if name != "RUN" else name
+    sys.stderr.write(
+        "\nNothing was canceled: what was sent runs on at the provider, and the next start goes on from the store.\n"
+        f"  python -m batchkit pause {store} {run}\n"
+        f"  python -m batchkit cancel {store} {run}\n"
+    )
+
+
 def _terminal(stack: contextlib.ExitStack) -> Show | None:
     if not sys.stderr.isatty():
         return None
+    # By name: rich is an extra, and is not there wherever types are checked.
     try:
-        from rich.console import Console
-        from rich.live import Live
-        from rich.text import Text
+        console, live, text = (
+            importlib.import_module(f"rich.{name}") for name in ("console", "live", "text")
+        )
     except ImportError:
         return None
-    live = stack.enter_context(Live(console=Console(stderr=True), refresh_per_second=4, transient=False))
-    return lambda progress: live.update(Text(printable(str(progress))), refresh=True)
+    block: Any = stack.enter_context(
+        live.Live(console=console.Console(stderr=True), refresh_per_second=4, transient=False)
+    )
+
+    def update(progress: Progress) -> None:
+        block.update(text.Text(str(progress)), refresh=True)
+
+    return update
 
 
 def _notebook() -> Show | None:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is None or not hasattr(shell, "kernel"):
         return None
-    from IPython.display import display
+    handle: Any = importlib.import_module("IPython.display").display(display_id=True)
+    if handle is None:
+        return None
 
-    handle = display(display_id=True)
-    return None if handle is None else handle.update
+    def update(progress: Progress) -> None:
+        handle.update(progress)
+
+    return update
 
 
 def _log_lines() -> Show:
@@ -69,14 +93,3 @@ def _log_lines() -> Show:
             _LOG.info("%s", printable(line))
 
     return log
-
-
-def printable(text: str) -> str:
-    """Give text that can do nothing to a terminal: control and direction characters become escapes."""
-    return "".join(
-        c if c == "\n" or (c.isprintable() and c not in _BIDI) else c.encode("unicode_escape").decode()
-        for c in text
-    )
-
-
-_BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c")

@@ -214,10 +214,15 @@ class Run:
 
 @attrs.frozen(kw_only=True)
 class RunFacts:
-    """What else changes with a move of the run. None: as it was. Events go in the same transaction."""
+    """What else changes with a move of the run. None: as it was. Events go in the same transaction.
+
+    ``refreeze`` drops the records of a run that is FREEZING, so that it begins again from record 0, under the
+    spec of that fingerprint. Nothing was sent of them yet.
+    """
 
     needs: tuple[Need, ...] | None = None
     options: Mapping[str, object] | None = None
+    refreeze: Digest | None = None
     events: tuple[NewEvent, ...] = ()
 
 

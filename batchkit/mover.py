@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import attrs
 
-from batchkit.canary import CanaryVerdict, canary_verdict
+from batchkit.canary import SETTLED, canary_verdict
 from batchkit.clock import Clock
 from batchkit.collector import ResultCollector
+from batchkit.errors import LeaseLost, ProviderError
+from batchkit.ids import RunId
 from batchkit.judgements import settle_judgements
-from batchkit.model import BatchWhere, Lease, Need, NewEvent, RowView, Run, RunFacts, Settled, Where
+from batchkit.model import BatchWhere, Lease, Need, NewEvent, Run, RunFacts, Settled, Tally, Where
 from batchkit.progress import Progress
 from batchkit.reasons import Reason
 from batchkit.receipt import issue_receipt
 from batchkit.requests import carry_out
 from batchkit.spec import Spec
-from batchkit.standing import progress_of, read_cap
+from batchkit.spending import Spending
+from batchkit.standing import blocking, progress_of
 from batchkit.states import BatchState, RowEvent, RowState, RunState
 from batchkit.storage import Store
-from batchkit.submitter import ChunkedSubmitter
+from batchkit.submitter import ChunkedSubmitter, Sent
+from batchkit.troubles import Troubles
 
 T = TypeVar("T")
 
 TTL = 60.0
 """Seconds a lease lives without a write."""
 
+_MINUTE = 60.0
 _PAGE = 5_000
 _UNSETTLED = frozenset(
     {
@@ -38,19 +43,44 @@ _UNSETTLED = frozenset(
         BatchState.HELD,
     }
 )
+"""Batches that a run waits for before it closes. A late twin is booked after that, by a receipt of its own."""
+
 _MOVABLE = frozenset({RunState.OPEN, RunState.PAUSED, RunState.CANCELING})
 
 
 @attrs.frozen(kw_only=True)
 class Parts(Generic[T]):
-    """What a mover is made of."""
+    """What a mover is made of.
+
+    Attributes:
+        spec: What the runs were started with.
+        store: Where they are.
+        submitter: Sends.
+        collector: Collects.
+        clock: Time.
+        owner: Gives a name for a lease that nobody else has, also in this process.
+        warn_at: Shares of the cap at which to warn.
+        where: The store's path or address, for people.
+    """
 
     spec: Spec[T]
     store: Store
     submitter: ChunkedSubmitter[T]
     collector: ResultCollector[T]
     clock: Clock
-    owner: str
+    owner: Callable[[], str]
+    warn_at: tuple[float, ...] = ()
+    where: str = ""
+    _counted: dict[RunId, tuple[int, Tally]] = attrs.field(factory=dict, init=False)
+
+    def recall(self, lease: Lease) -> Tally | None:
+        """Give the rows as the last pass counted them, if nobody held the lease since: then none has moved."""
+        epoch, tally = self._counted.pop(lease.run, (None, None))
+        return tally if epoch == lease.epoch - 1 else None
+
+    def remember(self, lease: Lease, tally: Tally) -> None:
+        """Keep a count of the rows for the next pass: at 600,000 rows each count is a third of a second."""
+        self._counted[lease.run] = (lease.epoch, tally)
 
 
 class Mover(Generic[T]):
@@ -70,48 +100,93 @@ class Mover(Generic[T]):
         def over() -> bool:
             return (stop is not None and stop()) or (until is not None and clock.monotonic() >= until)
 
-        before = self._fresh()
-        lease = self._store.acquire(before.id, self._parts.owner, TTL)
+        lease = self._store.acquire(self._run.id, self._parts.owner(), TTL)
         if lease is None:
-            holder = self._store.holder(before.id)
-            return progress_of(self._store, before, wake_at=holder.until if holder else self._store.now())
+            return self._not_ours()
         try:
-            wakes = _Pass(self._parts, lease, before, over).make()
+            # Read under the lease: what was read before may have moved since.
+            return self._moved(lease, self._fresh(), over)
+        except LeaseLost:
+            return self._not_ours()
         finally:
             self._store.release(lease)
+
+    def _moved(self, lease: Lease, before: Run, over: Callable[[], bool]) -> Progress:
+        one = Pass(self._parts, lease, before, over)
+        wakes = one.make()
         after = self._fresh()
-        wake_at = min(wakes, default=None)
-        return progress_of(self._store, after, moved=after.seq > before.seq, wake_at=wake_at)
+        self._parts.remember(lease, one.tally)
+        return progress_of(
+            self._store,
+            after,
+            moved=after.seq > before.seq,
+            wake_at=min(wakes, default=None),
+            tally=one.tally,
+            where=self._parts.where,
+        )
+
+    def _not_ours(self) -> Progress:
+        """Report that somebody else moves the run, and until when at least."""
+        holder = self._store.holder(self._run.id)
+        wake_at = holder.until if holder is not None else self._store.now()
+        return progress_of(self._store, self._fresh(), wake_at=wake_at, where=self._parts.where)
 
     def _fresh(self) -> Run:
         return self._store.runs(name=self._run.name)[0]
 
 
-class _Pass(Generic[T]):
+class Pass(Generic[T]):
     """The state of one pass: the run as it is now, and when to look again."""
 
     def __init__(self, parts: Parts[T], lease: Lease, run: Run, over: Callable[[], bool]) -> None:
+        """Begin a pass under a lease."""
         self._parts = parts
         self._store = parts.store
         self._lease = lease
         self._run = run
         self._over = over
         self._wakes: list[float] = []
+        self._spending = Spending(parts.store, parts.warn_at)
+        self._troubles = Troubles(parts.store, lease)
+        self._counted = parts.recall(lease)
+        self._seq = run.seq
+
+    @property
+    def tally(self) -> Tally:
+        """Give the rows as they are now; counted again only where something was written since."""
+        seq = self._store.runs(name=self._run.name)[0].seq
+        if self._counted is None or seq != self._seq:
+            self._counted, self._seq = self._store.tally(self._run.id), seq
+        return self._counted
 
     def make(self) -> Iterable[float]:
         """Do what can be done, step by step; give the moments at which there may be more."""
         self._run = carry_out(self._store, self._lease, self._run)
-        self._run = settle_judgements(self._store, self._lease, self._run, self._parts.spec)
+        self._settle_judgements()
         if self._run.state not in _MOVABLE:
-            self._note_answers()
             return []
+        clean = True
         for step in (self._recover, self._collect, self._resolve, self._cancel, self._send, self._close):
             if self._over():
                 return [self._store.now()]
-            step()
+            try:
+                step()
+            except ProviderError as error:
+                clean = False
+                self._run, wake = self._troubles.note(self._run, error)
+                self._wait(wake)
+        if clean and self._run.state in _MOVABLE:
+            self._run = self._troubles.over(self._run)
         return self._wakes
 
     # ---------------------------------------------------------------- steps
+
+    def _settle_judgements(self) -> None:
+        """Apply what people decided; a closed run that it changes gets its next receipt."""
+        settled = settle_judgements(self._store, self._lease, self._run, self._parts.spec)
+        changed, self._run = settled is not self._run, settled
+        if changed and self._run.state is RunState.CLOSED:
+            issue_receipt(self._store, self._run)
 
     def _recover(self) -> None:
         """Settle what an earlier mover left between intent and acknowledgement."""
@@ -123,6 +198,7 @@ class _Pass(Generic[T]):
         self._wait(collector.poll(self._lease, self._run))
         for batch in self._store.batches(BatchWhere(run=self._run.id, states=frozenset({BatchState.ENDED}))):
             if self._over():
+                self._wait(self._store.now())
                 return
             collected = collector.collect(
                 self._lease,
@@ -134,6 +210,7 @@ class _Pass(Generic[T]):
             self._wait(collected.wait_until)
             if collected.need is not None:
                 self._pause(collected.need)
+            self._run = self._spending.warned(self._lease, self._run)
 
     def _resolve(self) -> None:
         """Take one reading of the list for a doubtful batch."""
@@ -144,7 +221,8 @@ class _Pass(Generic[T]):
         if self._run.state is not RunState.CANCELING:
             return
         self._wait(self._parts.collector.cancel(self._lease, self._run))
-        for page in self._pending_pages():
+        pending = Where(states=frozenset({RowState.PENDING}))
+        while page := self._store.page(self._run.id, pending, limit=_PAGE):
             settled = [
                 Settled(row.id, RowEvent.RUN_CANCELED, Reason.RUN_CANCELED, row.tier, row.tries, row.resends)
                 for row in page
@@ -153,32 +231,31 @@ class _Pass(Generic[T]):
 
     def _send(self) -> None:
         """Send batch after batch while the run is open, the limits allow it and time is left."""
-        self._unpause_by_cap()
+        self._run = self._spending.unpaused(self._lease, self._run)
         while self._run.state is RunState.OPEN and not self._over():
-            if not self._tally_pending():
+            if not self.tally.in_state(RowState.PENDING) or self._is_blocked():
                 return
-            first = self._canary()
-            if first is None:
+            most = self._canary()
+            if most is None:
                 return
-            cap = read_cap(self._store)
             sent = self._parts.submitter.send(
                 self._lease,
                 self._run,
-                cap=cap.usd_nano if cap else None,
+                cap=self._spending.cap,
                 stop=self._over,
-                max_rows=first or None,
+                max_rows=most or None,
             )
             if sent.need is not None:
                 self._pause(sent.need)
                 return
-            self._wait(sent.wait_until)
-            if sent.batch is None:
+            if sent.batch is None and not sent.quarantined:
+                self._wait(self._next_try(sent))
                 return
             self._wait(self._store.now())
 
     def _close(self) -> None:
         """Close the run with a receipt when nothing is open."""
-        if self._store.tally(self._run.id).open or self._unsettled():
+        if self.tally.open or self._store.batches(BatchWhere(run=self._run.id, states=_UNSETTLED)):
             return
         issue_receipt(self._store, self._run)
         self._run = self._store.move_run(
@@ -191,60 +268,46 @@ class _Pass(Generic[T]):
 
     # ---------------------------------------------------------------- parts of steps
 
-    def _note_answers(self) -> None:
-        """Give a closed run a new receipt where people's answers changed it."""
-        if self._run.state is RunState.CLOSED:
-            issue_receipt(self._store, self._run)
+    def _is_blocked(self) -> bool:
+        """Tell whether only a person's decision about a held batch lets anything be sent."""
+        own = self._store.batches(BatchWhere(run=self._run.id))
+        return blocking(self._store, self._run, own) is not None or any(
+            batch.held_from is BatchState.DOUBTFUL for batch in own
+        )
+
+    def _next_try(self, sent: Sent) -> float | None:
+        """Give when to try again to send: what stands in the way may be another run's, which tells us nothing."""
+        if sent.wait_until is not None or not sent.why:
+            return sent.wait_until
+        return self._store.now() + _MINUTE
 
     def _canary(self) -> int | None:
         """Give the most rows the next batch may have (0: no special limit), None while the canary is out."""
         verdict = canary_verdict(self._store, self._run)
-        match verdict:
-            case CanaryVerdict(state="off" | "passed"):
+        match verdict.state:
+            case "off":
                 return 0
-            case CanaryVerdict(state="first"):
+            case "first":
                 return verdict.rows
-            case CanaryVerdict(state="failed"):
-                self._pause(verdict.need(self._run.name), mark={"canary_overruled": True})
+            case "out":
                 return None
-            case _:
+            case "passed":
+                event = NewEvent(kind="canary.passed", data={"rows": verdict.rows, "share": verdict.share})
+                options = {**self._run.options, SETTLED: "passed"}
+                self._run = self._store.move_run(
+                    self._lease,
+                    expect=RunState.OPEN,
+                    to=RunState.OPEN,
+                    facts=RunFacts(options=options, events=(event,)),
+                )
+                return 0
+            case "failed":
+                # Whoever lets it go on after this has overruled it.
+                self._pause(verdict.need(), {SETTLED: "overruled"})
                 return None
 
-    def _unpause_by_cap(self) -> None:
-        """Go on by itself where the run was paused for money and the cap has been changed since."""
-        waiting = next((need for need in self._run.needs if need.code == "budget"), None)
-        cap = read_cap(self._store)
-        if self._run.state is not RunState.PAUSED or waiting is None:
-            return
-        if (cap.usd_nano if cap else None) != self._run.options.get("paused_cap"):
-            self._run = self._store.move_run(
-                self._lease,
-                expect=RunState.PAUSED,
-                to=RunState.OPEN,
-                facts=RunFacts(
-                    needs=(), events=(NewEvent(kind="run.unpaused", data={"why": "cap changed"}),)
-                ),
-            )
-
-    def _pause(self, need: Need, *, mark: dict[str, object] | None = None) -> None:
-        if self._run.state is not RunState.OPEN:
-            return
-        cap = read_cap(self._store)
-        options = {**self._run.options, **(mark or {}), "paused_cap": cap.usd_nano if cap else None}
-        event = NewEvent(kind="run.paused", severity="page", data={"who": need.who, "code": need.code})
-        facts = RunFacts(needs=(need,), options=options, events=(event,))
-        self._run = self._store.move_run(self._lease, expect=RunState.OPEN, to=RunState.PAUSED, facts=facts)
-
-    def _pending_pages(self) -> Iterator[Sequence[RowView]]:
-        where = Where(states=frozenset({RowState.PENDING}))
-        while page := self._store.page(self._run.id, where, limit=_PAGE):
-            yield page
-
-    def _tally_pending(self) -> int:
-        return self._store.tally(self._run.id).in_state(RowState.PENDING)
-
-    def _unsettled(self) -> bool:
-        return bool(self._store.batches(BatchWhere(run=self._run.id, states=_UNSETTLED)))
+    def _pause(self, need: Need, mark: dict[str, object] | None = None) -> None:
+        self._run = self._troubles.pause(self._run, need, {**self._spending.mark(), **(mark or {})})
 
     def _wait(self, until: float | None) -> None:
         if until is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -13,6 +14,7 @@ import attrs
 
 from batchkit.ids import Digest
 from batchkit.model import NANO, Need, Tally
+from batchkit.printing import printable
 from batchkit.states import Outcome, RunState
 
 ProgressState: TypeAlias = Literal["freezing", "sending", "waiting", "paused", "held", "canceling", "done"]
@@ -61,8 +63,9 @@ class Progress:
     """Where a run stands after a pass.
 
     ``moved`` tells whether this pass changed anything; ``wake_at`` (epoch seconds) is when the next
-    pass may find something to do, None when only a person can change anything. ``remote_*`` describe
+    pass may find something to do, None when only a person can change anything. ``batches_*`` count
     the batches that run at the provider; there is no per-row progress in the API before a batch ends.
+    ``where`` is the store's path or address, as far as it is known.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Progress:
     oldest_sent_at: float | None
     hard_end_at: float | None
     now: float
+    where: str = ""
 
     @property
     def done(self) -> bool:
@@ -179,7 +183,9 @@ class Progress:
         ]
         for need in self.needs:
             body += [f"  {need.who} needed: {need.why}", f"  → {need.fix}"]
-        return body
+        if self.where and not self.needs and not self.done:
+            body.append(f"  → python -m batchkit status {shlex.quote(self.where)} {shlex.quote(self.name)}")
+        return [printable(line) for line in body]
 
     def __str__(self) -> str:
         """Give the lines as one text."""

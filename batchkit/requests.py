@@ -21,7 +21,17 @@ _SEEN: Final = "requests_seen"
 
 
 def ask(store: Store, run: Run, what: Request, *, why: str, by: str, owner: str, ttl: float = 60.0) -> Run:
-    """Write the request down; carry it out at once where nobody moves the run, else the mover does."""
+    """Write the request down; carry it out at once where nobody moves the run, else the mover does.
+
+    Args:
+        store: The store.
+        run: The run.
+        what: What is asked.
+        why: In the asker's words.
+        by: Who asks.
+        owner: A name for the lease that nobody else uses, also in this process: a mover must not lose its own.
+        ttl: Seconds the lease lives without a write.
+    """
     body = {"what": what, "why": why, "by": by, "at": store.now()}
     store.append(DocKind.REQUEST, scope_of(run.id), json.dumps(body).encode())
     lease = store.acquire(run.id, owner, ttl)
@@ -52,11 +62,11 @@ def _apply(store: Store, lease: Lease, run: Run, key: str, request: dict[str, st
     needs: tuple[Need, ...] | None = None
     if possible:
         why = request["why"] or "paused on request"
-        needs = () if to is not RunState.PAUSED else (paused_need(run.name, why=why),)
+        needs = () if to is not RunState.PAUSED else (_paused_need(why),)
     facts = RunFacts(needs=needs, options={**run.options, _SEEN: key}, events=(event,))
     return store.move_run(lease, expect=run.state, to=to if possible else run.state, facts=facts)
 
 
-def paused_need(name: str, *, why: str) -> Need:
+def _paused_need(why: str) -> Need:
     """Say who can let a paused run go on, and how."""
-    return Need(who="person", why=why, fix=f"python -m batchkit resume STORE {name}", code="paused")
+    return Need(who="person", why=why, fix="python -m batchkit resume STORE RUN", code="paused")

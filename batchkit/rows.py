@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import html
+import importlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-import attrs
+from pydantic_core import from_json
 from typing_extensions import TypeVar
 
 from batchkit.errors import UsageError
 from batchkit.files import write_table
 from batchkit.ids import RowId, RowKey, RunId
 from batchkit.model import NANO, RowView, Where
-from batchkit.reasons import Reason
-from batchkit.states import Outcome, RowState, outcome
+from batchkit.row import COLUMNS, Row
+from batchkit.rowfilter import Filter, Outcomes, Reasons, SourceTest
+from batchkit.states import RowState, outcome
 
 if TYPE_CHECKING:
     import pandas
@@ -28,49 +31,14 @@ if TYPE_CHECKING:
     from batchkit.spec import Spec
     from batchkit.storage import RowStore
 
+__all__ = ["Rerunner", "Row", "Rows"]
+
 T = TypeVar("T", default=Any)
 
 _CHUNK = 2_000
-_FIXED = ("key", "outcome", "reason", "detail", "tier", "attempts", "cost_usd")
 _ANSWERED = frozenset({RowState.SUCCEEDED, RowState.UNCHANGED})
-
-
-@attrs.frozen(kw_only=True)
-class Row(Generic[T]):
-    """One source record with everything known of it.
-
-    ``output`` is the valid answer in the contract's type, None where there is none. ``answer`` is the raw
-    text of the latest answer, also where it was not accepted. ``attempts`` counts answers that were
-    billed, ``cost_usd`` is what they cost. ``by`` names the person where a person answered.
-    """
-
-    key: str
-    source: Mapping[str, str | None]
-    output: T | None
-    outcome: Outcome
-    reason: Reason | None
-    detail: str
-    tier: int
-    attempts: int
-    cost_usd: Decimal
-    answer: str | None
-    by: str = ""
-    id: RowId = attrs.field(repr=False)
-
-    def flat(self, output: Mapping[str, object] | None) -> dict[str, object]:
-        """Give the row as one flat mapping: fixed columns, then ``source.*`` and ``output.*``."""
-        flat: dict[str, object] = {
-            "key": self.key,
-            "outcome": self.outcome.value,
-            "reason": self.reason.value if self.reason else None,
-            "detail": self.detail or None,
-            "tier": self.tier,
-            "attempts": self.attempts,
-            "cost_usd": str(self.cost_usd),
-        }
-        flat.update((f"source.{name}", value) for name, value in self.source.items())
-        flat.update((f"output.{name}", value) for name, value in (output or {}).items())
-        return flat
+_SHOWN = 20
+_CELL = 80
 
 
 class Rerunner(Protocol[T]):
@@ -83,31 +51,6 @@ class Rerunner(Protocol[T]):
         ...
 
 
-@attrs.frozen(kw_only=True)
-class Filter:
-    """What :meth:`Rows.where` was told. Codes and tier are applied by the store, predicates here."""
-
-    keys: tuple[str, ...] | None = None
-    outcome: frozenset[Outcome] | None = None
-    reason: frozenset[Reason] | None = None
-    tier: frozenset[int] | None = None
-    output: tuple[Callable[[Any], object], ...] = ()
-    source: tuple[Callable[[Mapping[str, str | None]], object], ...] = ()
-
-    @property
-    def scans(self) -> bool:
-        """Tell whether rows have to be read to know whether they match."""
-        return bool(self.output or self.source)
-
-    def admits(self, view: RowView) -> bool:
-        """Tell whether the codes of a row match, for rows that were found by key."""
-        return (
-            (self.outcome is None or outcome(view.state, view.reason) in self.outcome)
-            and (self.reason is None or view.reason in self.reason)
-            and (self.tier is None or view.tier in self.tier)
-        )
-
-
 class Rows(Generic[T]):
     """Some rows of a run. Nothing is read before it is asked for, and never more than a page at once."""
 
@@ -117,6 +60,7 @@ class Rows(Generic[T]):
         run: RunId,
         *,
         contract: Contract[T] | None = None,
+        metadata: tuple[str, ...] = (),
         filter: Filter | None = None,
         rerunner: Rerunner[T] | None = None,
     ) -> None:
@@ -124,6 +68,7 @@ class Rows(Generic[T]):
         self._store = store
         self._run = run
         self._contract = contract
+        self._metadata = metadata
         self._filter = filter if filter is not None else Filter()
         self._rerunner = rerunner
 
@@ -136,11 +81,11 @@ class Rows(Generic[T]):
         self,
         *,
         keys: Iterable[str] | None = None,
-        outcome: str | Outcome | Iterable[str | Outcome] | None = None,
-        reason: str | Reason | Iterable[str | Reason] | None = None,
+        outcome: Outcomes | None = None,
+        reason: Reasons | None = None,
         tier: int | Iterable[int] | None = None,
         output: Callable[[T], object] | None = None,
-        source: Callable[[Mapping[str, str | None]], object] | None = None,
+        source: SourceTest | None = None,
     ) -> Rows[T]:
         """Narrow the rows further.
 
@@ -155,19 +100,19 @@ class Rows(Generic[T]):
         Raises:
             UsageError: an outcome or reason that does not exist.
         """
-        old = self._filter
-        new = attrs.evolve(
-            old,
-            keys=_both_keys(old.keys, None if keys is None else tuple(dict.fromkeys(keys))),
-            outcome=_both(old.outcome, _outcomes(outcome)),
-            reason=_both(old.reason, _reasons(reason)),
-            tier=_both(
-                old.tier, frozenset([tier]) if isinstance(tier, int) else frozenset(tier) if tier else None
-            ),
-            output=old.output + ((output,) if output else ()),
-            source=old.source + ((source,) if source else ()),
+        narrowed = self._filter.narrowed(
+            keys=keys, outcome=outcome, reason=reason, tier=tier, output=output, source=source
         )
-        return Rows(self._store, self._run, contract=self._contract, filter=new, rerunner=self._rerunner)
+        return Rows(
+            self._store,
+            self._run,
+            contract=self._contract,
+            metadata=self._metadata,
+            filter=narrowed,
+            rerunner=self._rerunner,
+        )
+
+    # ---------------------------------------------------------------- reading
 
     def __iter__(self) -> Iterator[Row[T]]:
         """Give the rows in source order."""
@@ -175,27 +120,23 @@ class Rows(Generic[T]):
             yield self._row(view)
 
     def __len__(self) -> int:
-        """Count the rows; reads them only where a predicate asks for it."""
-        if self._filter.scans or self._filter.keys is not None:
-            return sum(1 for _ in self.views())
-        tally = self._store.tally(self._run)
+        """Count the rows; reads them only where a predicate or keys ask for it."""
         probe = self._filter
+        if probe.scans or probe.keys is not None:
+            return sum(1 for _ in self.views())
         return sum(
             n
-            for (state, reason, tier), n in tally.counts.items()
-            if (probe.outcome is None or outcome(state, reason) in probe.outcome)
-            and (probe.reason is None or reason in probe.reason)
-            and (probe.tier is None or tier in probe.tier)
+            for (state, reason, tier), n in self._store.tally(self._run).counts.items()
+            if probe.admits_codes(outcome(state, reason), reason, tier)
         )
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any row."""
+        return next(self.views(), None) is not None
 
     def head(self, n: int = 10) -> list[Row[T]]:
         """Give the first ``n`` rows."""
-        first: list[Row[T]] = []
-        for row in self:
-            if len(first) >= n:
-                break
-            first.append(row)
-        return first
+        return [row for row, _ in zip(self, range(n), strict=False)]
 
     def keys(self) -> list[str]:
         """Give the keys in source order."""
@@ -205,12 +146,14 @@ class Rows(Generic[T]):
         """Count rows by one or more columns (``"reason"``, ``"detail"``, ``"output.category"`` …), most first.
 
         Raises:
-            UsageError: no field was named.
+            UsageError: no column was named, or one that rows do not have.
         """
-        if not fields:
-            raise UsageError("count_by needs at least one column, such as count_by('reason')")
+        self._check_columns(fields)
         counts: Counter[Any] = Counter()
-        for row in self:
+        with_source = any(field.startswith("source.") for field in fields)
+        with_results = any(field == "detail" or field.startswith("output.") for field in fields)
+        for view in self.views(source=with_source, results=with_results):
+            row = self._row(view)
             flat = row.flat(self._dumped(row))
             values = tuple(_hashable(flat.get(field)) for field in fields)
             counts[values if len(values) > 1 else values[0]] += 1
@@ -221,32 +164,57 @@ class Rows(Generic[T]):
         for row in self:
             yield row.flat(self._dumped(row))
 
+    def views(self, *, source: bool = False, results: bool = False) -> Iterator[RowView]:
+        """Give the store's own view of each matching row, in source order, a page at a time."""
+        probe = self._filter
+        for view in self._candidates(
+            source=source or bool(probe.source), results=results or bool(probe.output)
+        ):
+            if probe.source and not probe.admits_source(view.fields or {}):
+                continue
+            if probe.output and not probe.admits_output(self._output(view)):
+                continue
+            yield view
+
+    # ---------------------------------------------------------------- taking out
+
     def write(self, path: str | PathLike[str]) -> int:
         """Write the rows as ``.csv`` (formulas defused) or ``.jsonl`` (raw values) and give their number.
 
         Raises:
             UsageError: another suffix.
         """
-        first = next(iter(self), None)
-        return write_table(path, self._columns(first), self.records())
+        return write_table(path, self._columns(), self.records())
 
     def to_arrow(self) -> pyarrow.Table:
-        """Give the rows as an Arrow table. Needs pyarrow."""
-        import pyarrow
+        """Give the rows as an Arrow table.
 
-        return pyarrow.Table.from_pylist(list(self._uniform()))
+        Raises:
+            UsageError: pyarrow is not installed.
+        """
+        library = _library("pyarrow")
+        table: pyarrow.Table = library.Table.from_pylist(list(self._uniform()))
+        return table
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Give the rows as a pandas frame. Needs pandas."""
-        import pandas
+        """Give the rows as a pandas frame.
 
-        return pandas.DataFrame(list(self._uniform()))
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        frame: pandas.DataFrame = _library("pandas").DataFrame(list(self._uniform()), columns=self._columns())
+        return frame
 
     def to_polars(self) -> polars.DataFrame:
-        """Give the rows as a polars frame. Needs polars."""
-        import polars
+        """Give the rows as a polars frame.
 
-        return polars.DataFrame(list(self._uniform()), infer_schema_length=None)
+        Raises:
+            UsageError: polars is not installed.
+        """
+        frame: polars.DataFrame = _library("polars").DataFrame(
+            list(self._uniform()), infer_schema_length=None
+        )
+        return frame
 
     def rerun(
         self, name: str, *, spec: Spec[T] | None = None, rows: object | None = None, unlocked: bool = False
@@ -255,12 +223,13 @@ class Rows(Generic[T]):
 
         Args:
             name: the child run's name.
-            spec: another spec, which must be locked; None is a plain retry under the same spec.
-            rows: fresh source records for these keys; None uses the frozen ones.
+            spec: another spec, which must be locked; None is a plain retry under the spec of these rows' run.
+            rows: fresh source records, of which those with these keys are taken; None uses the frozen ones.
             unlocked: go on although nobody accepted the spec; the receipt says so.
 
         Raises:
-            UsageError: these rows come from ``attach``, which has no spec and no client.
+            UsageError: these rows come from ``attach``, which has no spec and no client; some of them are still
+                open; or some were refused as they stand in the source, and no fresh records come with them.
             NotLocked: nobody accepted the spec.
         """
         if self._rerunner is None:
@@ -269,19 +238,7 @@ class Rows(Generic[T]):
             )
         return self._rerunner.rerun(self, name, spec=spec, source=rows, unlocked=unlocked)
 
-    def views(self, *, source: bool = False, results: bool = False) -> Iterator[RowView]:
-        """Give the store's own view of each matching row, in source order, a page at a time."""
-        probe = self._filter
-        source = source or bool(probe.source)
-        results = results or bool(probe.output)
-        for view in self._candidates(source=source, results=results):
-            if probe.source and not all(test(view.fields or {}) for test in probe.source):
-                continue
-            if probe.output:
-                value = self._output(view)
-                if value is None or not all(test(value) for test in probe.output):
-                    continue
-            yield view
+    # ---------------------------------------------------------------- inside
 
     def _candidates(self, *, source: bool, results: bool) -> Iterator[RowView]:
         probe = self._filter
@@ -295,28 +252,24 @@ class Rows(Generic[T]):
             outcomes=probe.outcome, reasons=probe.reason, tiers=probe.tier, source=source, results=results
         )
         after: RowId | None = None
-        while True:
-            page = self._store.page(self._run, where, after=after, limit=_CHUNK)
+        while page := self._store.page(self._run, where, after=after, limit=_CHUNK):
             yield from page
-            if len(page) < _CHUNK:
-                return
             after = page[-1].id
 
     def _output(self, view: RowView) -> T | None:
         if view.state not in _ANSWERED or view.answer is None:
             return None
         if self._contract is None:
-            from pydantic_core import from_json
-
             plain: T = from_json(view.answer)
             return plain
         return self._contract.load(view.answer)
 
     def _row(self, view: RowView) -> Row[T]:
+        fields = view.fields or {}
         return Row(
             id=view.id,
             key=view.key,
-            source=view.fields or {},
+            source=fields,
             output=self._output(view),
             outcome=outcome(view.state, view.reason),
             reason=view.reason,
@@ -325,6 +278,7 @@ class Rows(Generic[T]):
             attempts=view.answers,
             cost_usd=Decimal(view.cost) / NANO,
             answer=None if view.answer is None else view.answer.decode("utf-8", "replace"),
+            metadata={name: fields.get(name) for name in self._metadata},
             by=view.by,
         )
 
@@ -335,45 +289,63 @@ class Rows(Generic[T]):
             return row.output if isinstance(row.output, Mapping) else {"value": row.output}
         return self._contract.dump(row.output)
 
-    def _columns(self, first: Row[T] | None) -> list[str]:
-        columns = list(_FIXED)
-        if first is not None:
-            columns += [f"source.{name}" for name in first.source]
+    def _columns(self) -> list[str]:
+        first = next(self.views(source=True), None)
+        columns = [*COLUMNS, *(f"source.{name}" for name in ((first.fields or {}) if first else {}))]
         if self._contract is not None:
             return columns + [f"output.{name}" for name in self._contract.fields]
         names: dict[str, None] = {}
-        for row in self:
-            names.update((f"output.{name}", None) for name in (self._dumped(row) or {}))
+        for view in self.views(results=True):
+            names.update((f"output.{name}", None) for name in (self._dumped(self._row(view)) or {}))
         return columns + list(names)
 
+    def _check_columns(self, fields: tuple[str, ...]) -> None:
+        if not fields:
+            raise UsageError("count_by needs at least one column, such as count_by('reason')")
+        first = next(self.views(source=True), None)
+        if first is None:
+            return
+        known = {*COLUMNS, *(f"source.{name}" for name in first.fields or {})}
+        if self._contract is not None:
+            known |= {f"output.{name}" for name in self._contract.fields}
+        for field in fields:
+            if field not in known and not (self._contract is None and field.startswith("output.")):
+                raise UsageError(f"rows have no column {field!r}; they have {', '.join(sorted(known))}")
+
     def _uniform(self) -> Iterator[dict[str, object]]:
-        columns = self._columns(next(iter(self), None))
+        columns = self._columns()
         for record in self.records():
             yield {column: record.get(column) for column in columns}
 
     def _repr_html_(self) -> str:
-        import html
-
-        first = self.head(20)
-        columns = self._columns(first[0] if first else None)
-        cells = [row.flat(self._dumped(row)) for row in first]
+        first = self.head(_SHOWN)
+        flat = [row.flat(self._dumped(row)) for row in first]
+        columns = list(dict.fromkeys(column for record in flat for column in record)) or list(COLUMNS)
         head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
         body = "".join(
-            "<tr>"
-            + "".join(f"<td>{html.escape(_short(record.get(column)))}</td>" for column in columns)
-            + "</tr>"
-            for record in cells
+            "<tr>" + "".join(f"<td>{html.escape(_short(record.get(c)))}</td>" for c in columns) + "</tr>"
+            for record in flat
         )
         return f"<p>{len(self):,} rows</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
-        """Say how many rows there are, without reading them."""
-        return f"Rows(run={self._run}, {self._filter})"
+        """Say which rows are meant, without reading them."""
+        return f"<Rows of run {self._run}: {self._filter}>"
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        how = "'message-batchkit[dataframe]'" if name == "pyarrow" else name
+        raise UsageError(
+            f"this needs {name}, which is not installed: pip install {how}. Without it: rows.write('rows.csv')"
+        ) from error
 
 
 def _short(value: object) -> str:
     text = "" if value is None else str(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
 def _hashable(value: object) -> object:
@@ -382,40 +354,3 @@ def _hashable(value: object) -> object:
     if isinstance(value, dict):
         return tuple(sorted((k, _hashable(v)) for k, v in value.items()))
     return value
-
-
-def _both(old: frozenset[Any] | None, new: frozenset[Any] | None) -> frozenset[Any] | None:
-    if old is None or new is None:
-        return old if new is None else new
-    return old & new
-
-
-def _both_keys(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    if old is None or new is None:
-        return old if new is None else new
-    wanted = set(new)
-    return tuple(key for key in old if key in wanted)
-
-
-def _outcomes(given: str | Outcome | Iterable[str | Outcome] | None) -> frozenset[Outcome] | None:
-    if given is None:
-        return None
-    names: Sequence[str | Outcome] = [given] if isinstance(given, str) else list(given)
-    try:
-        return frozenset(Outcome(name) for name in names)
-    except ValueError as error:
-        known = ", ".join(o.value for o in Outcome)
-        raise UsageError(f"{error}: the outcomes are {known}") from None
-
-
-def _reasons(given: str | Reason | Iterable[str | Reason] | None) -> frozenset[Reason] | None:
-    if given is None:
-        return None
-    globs: Sequence[str] = [given] if isinstance(given, str) else [str(name) for name in given]
-    found: set[Reason] = set()
-    for glob in globs:
-        matching = {reason for reason in Reason if reason.matches(str(glob))}
-        if not matching:
-            raise UsageError(f"no reason code matches {str(glob)!r}; the codes are listed in batchkit.Reason")
-        found |= matching
-    return frozenset(found)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 from typing_extensions import TypeVar
 
 from batchkit.errors import NotBalanced
+from batchkit.mover import Mover
 from batchkit.progress import Progress
 from batchkit.rows import Rerunner
 from batchkit.spec import Spec
-from batchkit.standing import read_events
 from batchkit.states import RunState
 from batchkit.view import RunView
 
@@ -25,19 +25,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", default=Any)
 
-_LONGEST_SLEEP = 60.0
-"""Seconds: a waiting process looks at its stop sign and at requests at least this often."""
-
 
 class Run(RunView[T], Generic[T]):
     """One durable pass of one spec over a set of rows, with everything that moves it."""
 
     def __init__(self, flow: Workflow[T], name: str, *, spec: Spec[T]) -> None:
         """Handle the run of this name under the spec it was started with."""
-        super().__init__(flow.store, name, spec=spec)
+        super().__init__(flow.store, name, spec=spec, where=flow.where)
         self._flow = flow
         self._spec: Spec[T] = spec
-        self._heard = ""
 
     @property
     def spec(self) -> Spec[T]:
@@ -54,14 +50,15 @@ class Run(RunView[T], Generic[T]):
         Returns:
             Where the run stands. ``moved`` is False where there was nothing to do, or where another process
             moves this run; ``wake_at`` says when to come back. A person or money being needed is in
-            ``needs``, never an error.
+            ``needs``, and an API that cannot be reached moves ``wake_at``; neither is an error.
 
         Raises:
-            ProviderError: the API could not be reached. Nothing is lost; call again.
             StoreError: the store failed. The state is what the last commit says; call again.
         """
-        progress = self._flow.mover(self.record).advance(timeout=timeout, stop=stop)
-        self._tell(progress)
+        record = self.record
+        progress = Mover(record, self._flow.parts(self._spec)).advance(timeout=timeout, stop=stop)
+        if self._flow.teller is not None:
+            self._flow.teller.tell(record)
         return progress
 
     def wait(
@@ -73,8 +70,8 @@ class Run(RunView[T], Generic[T]):
     ) -> Progress:
         """Make passes, with sleep between them, until the run is done, needs somebody, or time is up.
 
-        Interrupting it (Ctrl-C) cancels nothing: batches run on at the provider, and the next ``wait``
-        goes on from what the store holds.
+        Interrupting it (Ctrl-C) cancels nothing: batches run on at the provider, the next ``wait`` goes on
+        from what the store holds, and the commands that do pause or cancel are printed.
 
         Args:
             timeout: seconds; None waits as long as it takes.
@@ -85,34 +82,43 @@ class Run(RunView[T], Generic[T]):
         Returns:
             The last pass's progress; its ``exit_code`` is what a script may exit with.
         """
-        from batchkit.display import shower
+        from batchkit.display import interrupted, shower
+        from batchkit.waiting import Patience
 
-        clock = self._flow.clock
-        until = None if timeout is None else clock.monotonic() + timeout
-        with shower(progress, self._flow.on_progress) as show:
-            while True:
-                left = None if until is None else until - clock.monotonic()
-                now = self.advance(timeout=left, stop=stop)
-                show(now)
-                if _finished(now) or (stop is not None and stop()):
-                    return now
-                nap = _nap(now, clock.now())
-                if until is not None:
-                    left = until - clock.monotonic()
-                    if left <= 0:
+        patience = Patience(self._flow.clock, timeout)
+        try:
+            with shower(progress, self._flow.on_progress) as show:
+                while True:
+                    now = self.advance(timeout=patience.left, stop=stop)
+                    show(now)
+                    nap = patience.nap(now)
+                    if nap is None or (stop is not None and stop()):
                         return now
-                    nap = min(nap, left)
-                clock.sleep(nap)
+                    self._flow.clock.sleep(nap)
+        except KeyboardInterrupt:
+            interrupted(self._where, self.name)
+            raise
 
-    async def wait_async(self, timeout: float | None = None) -> Progress:
+    async def wait_async(
+        self,
+        timeout: float | None = None,
+        *,
+        progress: Literal["auto", "none"] | Callable[[Progress], None] = "none",
+    ) -> Progress:
         """Wait like :meth:`wait` without blocking the event loop.
 
         Each pass runs in a worker thread and the sleeping is awaited. Cancelling the task ends the pass at
         its next edge, releases the lease and cancels nothing remotely.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+            progress: as for :meth:`wait`.
         """
+        from batchkit.display import shower
         from batchkit.waiting import wait_async
 
-        return await wait_async(self, self._flow.clock, timeout=timeout, finished=_finished, nap=_nap)
+        with shower(progress, self._flow.on_progress) as show:
+            return await wait_async(self.advance, self._flow.clock, timeout=timeout, show=show)
 
     def promote(
         self, target: Target, *, where: Callable[[T], object] | None = None, dry_run: bool = False
@@ -174,22 +180,5 @@ class Run(RunView[T], Generic[T]):
             f"{wake}. promote() waits for the proof: run.wait() goes on."
         )
 
-    def _tell(self, progress: Progress) -> None:
-        if self._flow.on_event is None:
-            return
-        for event in read_events(self._store, self.record, after=self._heard):
-            self._flow.on_event(event)
-            self._heard = event.id
-
     def _rerunner(self) -> Rerunner[T] | None:
         return self._flow
-
-
-def _finished(progress: Progress) -> bool:
-    """Tell whether waiting longer cannot help: done, or only somebody else can move it."""
-    return progress.done or progress.wake_at is None
-
-
-def _nap(progress: Progress, now: float) -> float:
-    wake = now if progress.wake_at is None else progress.wake_at
-    return min(max(wake - now, 0.05), _LONGEST_SLEEP)

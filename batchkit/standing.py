@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -51,6 +53,11 @@ def series(runs: Sequence[Run], name: str) -> list[Run]:
     return [run for _, run in sorted(members, key=lambda pair: pair[0])]
 
 
+def series_number(run: Run) -> int:
+    """Give the number of a member of a series: 42 for ``nightly#42``."""
+    return int(run.name.rpartition("#")[2])
+
+
 @attrs.frozen(kw_only=True)
 class Cap:
     """The store's spending cap. ``usd_nano`` is in nano-dollars; ``origin`` is "code" or "person"."""
@@ -88,12 +95,49 @@ def lockmark(store: DocumentStore, spec: Digest) -> Lockmark:
     return Lockmark(spec=spec, by=lock["by"], rows=lock.get("rows", 0), share=lock.get("share"))
 
 
-def progress_of(store: Store, run: Run, *, moved: bool = False, wake_at: float | None = None) -> Progress:
-    """Derive a run's progress from what the store holds."""
-    tally = store.tally(run.id)
+def blocking(store: Store, run: Run, batches: Sequence[Batch]) -> Batch | None:
+    """Give a batch of another run whose hold keeps this run from sending: nobody knows whether it exists.
+
+    Args:
+        store: The store.
+        run: The run that would send.
+        batches: Its own batches; their place is where it sends.
+    """
+    places = {batch.place.base_url for batch in batches}
+    held = store.batches(BatchWhere(states=frozenset({BatchState.HELD})))
+    for batch in held:
+        same_place = not places or batch.place.base_url in places
+        if batch.run != run.id and batch.held_from is BatchState.DOUBTFUL and same_place:
+            return batch
+    return None
+
+
+def progress_of(
+    store: Store,
+    run: Run,
+    *,
+    moved: bool = False,
+    wake_at: float | None = None,
+    tally: Tally | None = None,
+    where: str = "",
+) -> Progress:
+    """Derive a run's progress from what the store holds.
+
+    Args:
+        store: The store.
+        run: The run, as it is now.
+        moved: Whether the pass that reports changed anything.
+        wake_at: When the next pass may find something to do.
+        tally: The rows as they are now, where they were counted already: a count is a scan.
+        where: The store's path or address, for the commands that are shown.
+    """
+    tally = tally if tally is not None else store.tally(run.id)
     batches = store.batches(BatchWhere(run=run.id))
     running = [batch for batch in batches if batch.state in RUNNING]
-    needs = (*run.needs, *(batch.need for batch in batches if batch.need is not None))
+    found = [*run.needs, *(batch.need for batch in batches if batch.need is not None)]
+    if tally.in_state(RowState.PENDING) and (blocker := blocking(store, run, batches)) is not None:
+        found += [blocker.need] if blocker.need is not None else []
+    needs = tuple(_addressed(need, where, run.name) for need in found)
     cap = read_cap(store)
     sent = [batch.sent_at for batch in running if batch.sent_at is not None]
     ends = [batch.expires_at for batch in running if batch.expires_at is not None]
@@ -118,7 +162,14 @@ def progress_of(store: Store, run: Run, *, moved: bool = False, wake_at: float |
         oldest_sent_at=min(sent, default=None),
         hard_end_at=min(ends, default=None),
         now=store.now(),
+        where=where,
     )
+
+
+def _addressed(need: Need, where: str, name: str) -> Need:
+    """Write the store and the run into a need's command, as a shell takes them."""
+    fix = re.sub(r"\bSTORE\b", lambda _: shlex.quote(where) if where else "STORE", need.fix)
+    return attrs.evolve(need, fix=re.sub(r"\bRUN\b", lambda _: shlex.quote(name), fix))
 
 
 def _state(run: Run, tally: Tally, batches: Sequence[Batch], needs: tuple[Need, ...]) -> ProgressState:

@@ -1,188 +1,226 @@
-"""Freezing a run: the source's records into the store, resumable, compared, refused before anything is spent."""
+"""Starting runs: the name, the lock, the spec, then freezing. Spends nothing, and is safe to repeat."""
 
 from __future__ import annotations
 
-import hashlib
-from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
 
 from batchkit import source
 from batchkit.builder import RequestBuilder
-from batchkit.digests import page_digest
-from batchkit.errors import LeaseLost, RowsChanged, UsageError
-from batchkit.ids import ResultId, RowId, RowKey
-from batchkit.model import OnDuplicate, RowView, Run, Seal, SourceRow, Where
+from batchkit.clock import Clock
+from batchkit.errors import NotLocked, SpecChanged, StoreError, UsageError
+from batchkit.freezing import Freezing, described, freeze, verify_rows
+from batchkit.ids import RowKey
+from batchkit.model import DocKind, NewRun, Run
+from batchkit.normal import Unencodable, key_text
+from batchkit.reasons import Reason
 from batchkit.rows import Rows
-from batchkit.source import Freezer
 from batchkit.spec import Spec
-from batchkit.states import RowState
+from batchkit.specdiff import SpecDiff
+from batchkit.specs import record_spec
+from batchkit.standing import series, series_number
+from batchkit.states import Outcome, RunState
 from batchkit.storage import Store
 
 T = TypeVar("T")
 
-_TTL = 60.0
-_SCAN = 2_000
+_LONGEST_NAME = 200
+_REFUSED = (
+    Reason.INPUT_MISSING_KEY,
+    Reason.INPUT_DUPLICATE_KEY,
+    Reason.INPUT_UNENCODABLE,
+    Reason.INPUT_TOO_LARGE,
+)
 
 
 @attrs.frozen(kw_only=True)
-class Freezing(Generic[T]):
-    """What freezing needs. ``earlier`` is the run of the same series whose answers may still stand."""
+class Starter(Generic[T]):
+    """Makes runs of one spec in one store."""
 
     store: Store
     spec: Spec[T]
-    builder: RequestBuilder[T]
+    clock: Clock
     owner: str
-    max_rows: int | None = None
-    earlier: Run | None = None
 
+    def start(
+        self,
+        name: str,
+        rows: object,
+        *,
+        options: Mapping[str, object],
+        max_rows: int | None = None,
+        parent: Run | None = None,
+        earlier: Run | None = None,
+        verify: bool = True,
+    ) -> Run:
+        """Freeze the rows under a name, or give the run that is frozen under it, once the rows are the same.
 
-def freeze(freezing: Freezing[T], run: Run, rows: source.Source) -> None:
-    """Bring the source's records into the store and seal them.
+        Args:
+            name: the run's name.
+            rows: anything that :func:`batchkit.source.rows` takes.
+            options: what the run remembers.
+            max_rows: refuse a source with more records.
+            parent: the run whose rows these are.
+            earlier: the run of the same series whose answers may still stand.
+            verify: compare the rows with those of a run that exists.
 
-    Started again after a crash it compares what is there and goes on behind it.
-
-    Raises:
-        LeaseLost: another process is freezing this run.
-        RowsChanged: the source gives other rows than those frozen before the crash.
-        DuplicateKeys: records of different content share a key.
-        UsageError: the source has more than ``max_rows`` records, or cannot be read as rows.
-    """
-    store = freezing.store
-    lease = store.acquire(run.id, freezing.owner, _TTL)
-    if lease is None:
-        holder = store.holder(run.id)
-        raise LeaseLost(
-            f"another process is freezing {run.name!r}"
-            + (f" ({holder.owner})" if holder else "")
-            + "; try again later"
+        Raises:
+            SpecChanged: the run was sealed under another spec.
+            RowsChanged: the run was sealed with other rows.
+            UsageError: the name or the rows cannot be used.
+        """
+        _check_name(name)
+        builder = RequestBuilder(self.spec, schema=record_spec(self.store, self.spec))
+        taken = source.records(rows)
+        noted = {**options, "source": described(self.spec, builder, taken)}
+        new = NewRun(
+            name=name, spec=self.spec.fingerprint, parent=parent.id if parent else None, options=noted
         )
-    try:
-        given = 0
-        for page in _pages(freezing, run, rows):
-            store.freeze(lease, page)
-            given += len(page)
-        store.freeze(lease, [], seal=Seal(on_duplicate=_on_duplicate(run), count=given))
-    finally:
-        store.release(lease)
+        freezing = Freezing(
+            store=self.store,
+            spec=self.spec,
+            builder=builder,
+            clock=self.clock,
+            owner=self.owner,
+            options=noted,
+            max_rows=max_rows,
+            earlier=earlier,
+        )
+        run, _ = self.store.open_run(new)
+        if run.state is RunState.FREEZING:
+            frozen = freeze(freezing, run, taken)
+            if frozen is not None:
+                return frozen
+            run = self.store.runs(name=name)[0]
+        self.check_spec(run)
+        if verify:
+            verify_rows(freezing, run, taken)
+        return run
 
+    def start_series(
+        self, name: str, rows: object, *, options: Mapping[str, object], max_rows: int | None
+    ) -> Run:
+        """Give the series' run that is not finished yet, or freeze the next one.
 
-def _on_duplicate(run: Run) -> OnDuplicate:
-    chosen = run.options.get("on_duplicate")
-    return "first" if chosen == "first" else "quarantine" if chosen == "quarantine" else "refuse"
-
-
-def described(spec: Spec[Any], builder: RequestBuilder[Any], taken: source.Source) -> dict[str, object]:
-    """Say what the receipt needs for checking the frozen rows against their source."""
-    fields = sorted({*spec.used_fields, *builder.fields})
-    name = taken.path.name if taken.path is not None else None
-    return {"kind": taken.kind, "file": name, "key": spec.key, "fields": fields}
-
-
-def verify_rows(freezing: Freezing[T], run: Run, rows: source.Source) -> None:
-    """Make sure that the source still gives the rows that were frozen.
-
-    Raises:
-        RowsChanged: it does not; the message names the first record that differs.
-    """
-    held = freezing.store.digests(run.id)
-    count = 0
-    number = -1
-    for number, page in enumerate(_pages(freezing, run, rows)):
-        count += len(page)
-        if number >= len(held) or page_digest([row.line for row in page]) != held[number]:
-            raise _changed(run, page, count)
-    if number + 1 != len(held) or count != run.rows:
-        raise RowsChanged(
-            f"{run.name!r} was frozen with {run.rows:,} records, the source now gives {count:,}. The run goes on with "
-            f"the frozen rows: flow.resume({run.name!r}). For the new rows start a run of another name."
+        Records whose content equals what the run before it staged, under the same spec, are not sent again.
+        """
+        members = series(self.store.runs(), name)
+        last = members[-1] if members else None
+        if last is not None and last.state not in {RunState.CLOSED, RunState.FREEZING}:
+            self.check_spec(last)
+            return last
+        unsealed = last is not None and last.state is RunState.FREEZING
+        number = 1 if last is None else series_number(last) + (0 if unsealed else 1)
+        closed = [run for run in members if run.state is RunState.CLOSED]
+        before = closed[-1] if closed else None
+        return self.start(
+            f"{name}#{number}",
+            rows,
+            options={**options, "series": name},
+            max_rows=max_rows,
+            earlier=before if before is not None and before.spec == self.spec.fingerprint else None,
+            verify=False,
         )
 
+    def check_lock(self, *, unlocked: bool) -> None:
+        """Make sure that somebody accepted the spec, or that the caller goes on without.
 
-def _changed(run: Run, page: list[SourceRow], count: int) -> RowsChanged:
-    first = page[0].position
-    return RowsChanged(
-        f"the rows of {run.name!r} are not those it was started with: the first difference is among records {first:,} to "
-        f"{count - 1:,} (keys {page[0].key!r} to {page[-1].key!r}). The run goes on with the frozen rows: "
-        f"flow.resume({run.name!r}). For the new rows start a run of another name."
-    )
+        Raises:
+            NotLocked: neither.
+        """
+        if unlocked or self.store.get(DocKind.LOCK, self.spec.fingerprint) is not None:
+            return
+        raise NotLocked(
+            f"spec {self.spec.fingerprint[:6]} was not accepted by anyone. Run a pilot, read it and lock it: "
+            "flow.pilot(rows).run(), .review(), .lock(by=...). To go on without: unlocked=True, which the "
+            "receipt will say."
+        )
 
+    def check_spec(self, run: Run) -> None:
+        """Make sure that a sealed run is under this spec.
 
-def _pages(freezing: Freezing[T], run: Run, rows: source.Source) -> Iterator[list[SourceRow]]:
-    unchanged = StagedIndex(freezing.store, freezing.earlier).find if freezing.earlier is not None else None
-    freezer = Freezer(freezing.spec, builder=freezing.builder, incremental=unchanged)
-    seen = 0
-    for page in freezer.pages(rows):
-        seen += len(page)
-        if freezing.max_rows is not None and seen > freezing.max_rows:
-            raise UsageError(
-                f"the source of {run.name!r} has more than max_rows={freezing.max_rows:,} records; nothing was sent. "
-                "Raise max_rows if that many are meant."
+        Raises:
+            SpecChanged: it is not; the message says what differs.
+        """
+        if run.state is RunState.FREEZING or run.spec == self.spec.fingerprint:
+            return
+        held = self.store.get(DocKind.SPEC, run.spec)
+        if held is None:
+            raise StoreError(
+                f"the store holds no spec {run.spec[:6]}; it was removed or the store is not whole"
             )
-        yield page
+        difference = SpecDiff.between(json.loads(held)["spec"], self.spec.document())
+        name = run.options.get("series", run.name)
+        raise SpecChanged(
+            f"{run.name!r} runs under {run.spec[:6]}, this code has {self.spec.fingerprint[:6]}. {difference}.\n"
+            f"  Finish the open run: flow.resume({name!r}). "
+            "Use the new spec: grade it, flow.pilot().run(spec), then lock it."
+        )
 
 
-def slice_records(rows: Rows[Any], spec: Spec[Any], fresh: object | None) -> Iterable[Mapping[str, object]]:
-    """Give the source records of a slice: the frozen ones, or those of ``fresh`` that carry its keys."""
-    if fresh is None:
-        return [{**(view.fields or {}), spec.key: view.key} for view in rows.views(source=True)]
-    wanted = set(rows.keys())
-    return [record for record in source.records(fresh) if str(record.get(spec.key)) in wanted]
+def check_plain_name(name: str) -> None:
+    """Make sure that a name is not one of those that a series gives.
 
-
-class StagedIndex:
-    """Finds, for a record of equal key and content, the result that an earlier run of the series staged.
-
-    Held as one sorted array of 16-byte content hashes and one of result ids: 24 bytes a row.
+    Raises:
+        UsageError: it is.
     """
-
-    def __init__(self, store: Store, earlier: Run) -> None:
-        """Read the staged rows of the earlier run."""
-        pairs = sorted(self._entries(store, earlier))
-        self._hashes = _Hashes(b"".join(digest for digest, _ in pairs))
-        self._results = array("q", [result for _, result in pairs])
-
-    def find(self, key: RowKey, content: bytes) -> ResultId | None:
-        """Give the staged result for this key and canonical content, if there is one."""
-        wanted = _content_hash(content)
-        at = bisect_left(self._hashes, wanted)
-        if at < len(self._results) and self._hashes[at] == wanted:
-            return ResultId(self._results[at])
-        return None
-
-    @staticmethod
-    def _entries(store: Store, earlier: Run) -> Iterator[tuple[bytes, int]]:
-        where = Where(states=frozenset({RowState.SUCCEEDED, RowState.UNCHANGED}), source=True)
-        after: RowId | None = None
-        while True:
-            page = store.page(earlier.id, where, after=after, limit=_SCAN)
-            for view in page:
-                if view.result is not None:
-                    yield _content_hash(_content(view)), view.result
-            if len(page) < _SCAN:
-                return
-            after = page[-1].id
+    base, mark, number = name.rpartition("#")
+    if mark and base and number.isdigit():
+        raise UsageError(
+            f"{name!r} is a name that a series gives: use start({base!r}, rows, incremental=True), or another name"
+        )
 
 
-class _Hashes:
-    """Sixteen-byte entries of one bytes object, as a sequence that bisect can search."""
-
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
-
-    def __len__(self) -> int:
-        return len(self._packed) // 16
-
-    def __getitem__(self, index: int) -> bytes:
-        return self._packed[index * 16 : index * 16 + 16]
+def _check_name(name: str) -> None:
+    if not name or name != name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise UsageError(
+            f"{name!r} is no run name: 1 to {_LONGEST_NAME} printable characters, no space at either end"
+        )
 
 
-def _content_hash(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
+class Slice(Generic[T]):
+    """The source records of some rows of a run: the frozen ones, or those of ``fresh`` that carry their keys."""
 
+    def __init__(self, rows: Rows[T], spec: Spec[Any], fresh: object | None) -> None:
+        """Check that these rows can go out again.
 
-def _content(view: RowView) -> bytes:
-    return source.content_line(view.key, view.fields or {})
+        Raises:
+            UsageError: some of them are still open, so that a second request might be paid beside the first; or
+                some were refused as they stand in the source, and no fresh records come with them.
+        """
+        still_open = len(rows.where(outcome=Outcome.OPEN))
+        if still_open:
+            raise UsageError(
+                f"{still_open:,} of these rows are still open in their run and may be answered yet; wait for it to close, "
+                "or leave them out: rows(outcome=...)"
+            )
+        refused = len(rows.where(reason=_REFUSED)) if fresh is None else 0
+        if refused:
+            raise UsageError(
+                f"{refused:,} of these rows were refused as they stand in the source (input.*), and would be again. Mend "
+                "them there and bring them: rerun(name, rows=...); or leave them out: "
+                ".where(reason=['api.*', 'batch.*', 'output.*', 'run.*'])"
+            )
+        self._rows = rows
+        self._key = spec.key
+        self._fresh = None if fresh is None else source.records(fresh)
+
+    def __call__(self) -> Iterator[Mapping[str, object]]:
+        """Read the records, in source order."""
+        if self._fresh is None:
+            for view in self._rows.views(source=True):
+                yield {**(view.fields or {}), self._key: view.key or None}
+            return
+        wanted = set(self._rows.keys())
+        for position, record in enumerate(self._fresh):
+            if self._key_of(record, position) in wanted:
+                yield record
+
+    def _key_of(self, record: Mapping[str, object], position: int) -> RowKey | None:
+        try:
+            return RowKey(key_text(record.get(self._key), column=self._key, position=position))
+        except Unencodable:
+            return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -13,12 +14,13 @@ import attrs
 from typing_extensions import TypeVar
 
 from batchkit.errors import UsageError
-from batchkit.model import NANO, DocKind, Event
+from batchkit.model import DocKind, Event
 from batchkit.model import Run as RunRecord
+from batchkit.money import Budget
 from batchkit.progress import Progress
 from batchkit.reasons import Reason
 from batchkit.requests import Request, ask
-from batchkit.rows import Filter, Rerunner, Rows
+from batchkit.rows import Rerunner, Rows
 from batchkit.standing import Cap, find_run, progress_of, read_events, scope_of, write_cap
 from batchkit.states import Outcome, RunState
 from batchkit.storage import Store
@@ -33,22 +35,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", default=Any)
 
+_asked = itertools.count(1)
+
 FAILURES = frozenset({Outcome.ERRORED, Outcome.EXPIRED, Outcome.QUARANTINED, Outcome.CANCELED})
 
 
 class RunView(Generic[T]):
     """One run of a store, for reading and for requests that whoever moves the run carries out."""
 
-    def __init__(self, store: Store, name: str, *, spec: Spec[T] | None = None) -> None:
+    def __init__(self, store: Store, name: str, *, spec: Spec[T] | None = None, where: str = "") -> None:
         """Look at the run of this name; of a series the newest.
+
+        Args:
+            store: the store.
+            name: the run's or the series' name.
+            spec: with it, outputs come in the contract's type.
+            where: the store's path or address, for the commands that are shown.
 
         Raises:
             UsageError: there is no such run.
         """
+        record = find_run(store, name)
         self._store = store
         self._spec = spec
-        self._id = find_run(store, name).id
-        self._name = find_run(store, name).name
+        self._where = where
+        self._id = record.id
+        self._name = record.name
 
     @property
     def name(self) -> str:
@@ -63,7 +75,7 @@ class RunView(Generic[T]):
     @property
     def progress(self) -> Progress:
         """Give where the run stands, from the store alone."""
-        return progress_of(self._store, self.record)
+        return progress_of(self._store, self.record, where=self._where)
 
     def rows(
         self,
@@ -77,7 +89,13 @@ class RunView(Generic[T]):
     ) -> Rows[T]:
         """Give the run's rows, narrowed as :meth:`Rows.where` says."""
         contract = self._spec.contract if self._spec is not None else None
-        every = Rows(self._store, self._id, contract=contract, filter=Filter(), rerunner=self._rerunner())
+        every = Rows(
+            self._store,
+            self._id,
+            contract=contract,
+            metadata=self._metadata(),
+            rerunner=self._rerunner(),
+        )
         return every.where(keys=keys, outcome=outcome, reason=reason, tier=tier, output=output, source=source)
 
     def failures(self) -> Rows[T]:
@@ -125,7 +143,14 @@ class RunView(Generic[T]):
         self._request("unpause", why, by)
 
     def _request(self, what: Request, why: str, by: str) -> None:
-        ask(self._store, self.record, what, why=why, by=by, owner=this_process())
+        owner = this_process(f"request-{next(_asked)}")
+        ask(self._store, self.record, what, why=why, by=by, owner=owner)
+
+    def _metadata(self) -> tuple[str, ...]:
+        if self._spec is not None:
+            return self._spec.metadata
+        held = self._store.get(DocKind.SPEC, self.record.spec)
+        return tuple(json.loads(held)["spec"]["metadata"]) if held is not None else ()
 
     def _rerunner(self) -> Rerunner[T] | None:
         return None
@@ -160,7 +185,7 @@ def attach(store: str | os.PathLike[str] | Store, name: str, *, spec: Spec[T] | 
     Raises:
         UsageError: there is no such store or run.
     """
-    return RunView(open_existing(store), name, spec=spec)
+    return RunView(open_existing(store), name, spec=spec, where=address_of(store))
 
 
 def runs(store: str | os.PathLike[str] | Store) -> list[RunSummary]:
@@ -174,10 +199,27 @@ def runs(store: str | os.PathLike[str] | Store) -> list[RunSummary]:
 def set_cap(
     store: str | os.PathLike[str] | Store, usd: float | Decimal | str, *, by: str, why: str = ""
 ) -> None:
-    """Set the store's spending cap in US dollars. Needs no spec and no key; the last one set is in force."""
+    """Set the store's spending cap in US dollars. Needs no spec and no key; the last one set is in force.
+
+    Args:
+        store: a path, a URL or a store.
+        usd: the cap in dollars, over everything in the store.
+        by: who sets it.
+        why: in that person's words.
+
+    Raises:
+        UsageError: no such store, no amount, or no name.
+    """
+    nano = Budget(usd).nano
+    if not by.strip():
+        raise UsageError("a cap needs the name of whoever sets it: set_cap(..., by=...)")
     opened = open_existing(store)
-    nano = int(Decimal(str(usd)) * NANO)
     write_cap(opened, Cap(usd_nano=nano, origin="person", by=by, why=why, at=opened.now()))
+
+
+def address_of(store: str | os.PathLike[str] | Store) -> str:
+    """Give a store's path or address as it was written; nothing for a store object."""
+    return os.fspath(store) if isinstance(store, (str, os.PathLike)) else ""
 
 
 def open_existing(store: str | os.PathLike[str] | Store) -> Store:
@@ -186,9 +228,7 @@ def open_existing(store: str | os.PathLike[str] | Store) -> Store:
     Raises:
         UsageError: there is no such file.
     """
-    if isinstance(store, (str, os.PathLike)) and "://" not in str(store) and str(store) != ":memory:":
-        if not Path(store).exists():
-            raise UsageError(
-                f"there is no store at {os.fspath(store)!r}; a Workflow makes one on its first start"
-            )
+    where = address_of(store)
+    if where and "://" not in where and where != ":memory:" and not Path(where).exists():
+        raise UsageError(f"there is no store at {where!r}; a Workflow makes one on its first start")
     return open_store(store)

@@ -1,43 +1,82 @@
-"""Waiting on an event loop: the same pass in a worker thread, the sleep awaited."""
+"""Waiting: how long to sleep between passes, and the same waiting on an event loop."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Final, Protocol
 
 from batchkit.clock import Clock, SystemClock
 from batchkit.progress import Progress
 
-if TYPE_CHECKING:
-    from batchkit.run import Run
+LONGEST_SLEEP: Final = 60.0
+"""Seconds: a waiting process looks at its stop sign and at requests at least this often."""
+
+_SHORTEST_SLEEP: Final = 0.05
+
+
+class Advance(Protocol):
+    """What makes one pass."""
+
+    def __call__(self, *, timeout: float | None = None, stop: Callable[[], bool] | None = None) -> Progress:
+        """Make one pass."""
+        ...
+
+
+class Patience:
+    """What is left of a timeout, and the sleep that fits into it."""
+
+    def __init__(self, clock: Clock, timeout: float | None) -> None:
+        """Begin to wait; ``timeout`` is in seconds, None waits as long as it takes."""
+        self._clock = clock
+        self._until = None if timeout is None else clock.monotonic() + timeout
+
+    @property
+    def left(self) -> float | None:
+        """Give the seconds left; None where there is no end."""
+        return None if self._until is None else max(self._until - self._clock.monotonic(), 0.0)
+
+    def nap(self, progress: Progress) -> float | None:
+        """Give the seconds to sleep before the next pass.
+
+        None where waiting longer cannot help: the run is done, only somebody else can move it, or time is up.
+        """
+        left = self.left
+        if progress.done or progress.wake_at is None or left == 0.0:
+            return None
+        nap = min(max(progress.wake_at - self._clock.now(), _SHORTEST_SLEEP), LONGEST_SLEEP)
+        return nap if left is None else min(nap, left)
 
 
 async def wait_async(
-    run: Run[Any],
-    clock: Clock,
-    *,
-    timeout: float | None,
-    finished: Callable[[Progress], bool],
-    nap: Callable[[Progress, float], float],
+    advance: Advance, clock: Clock, *, timeout: float | None, show: Callable[[Progress], None]
 ) -> Progress:
-    """Make passes of ``run`` in a worker thread until it is finished or ``timeout`` seconds are over."""
-    until = None if timeout is None else clock.monotonic() + timeout
+    """Make passes in a worker thread until the run is done, needs somebody, or ``timeout`` seconds are over."""
+    patience = Patience(clock, timeout)
     while True:
-        left = None if until is None else until - clock.monotonic()
-        now = await _pass(run, left)
-        if finished(now) or (until is not None and clock.monotonic() >= until):
+        now = await _pass(advance, patience.left)
+        show(now)
+        nap = patience.nap(now)
+        if nap is None:
             return now
-        await _sleep(clock, nap(now, clock.now()))
+        await _sleep(clock, nap)
 
 
-async def _pass(run: Run[Any], timeout: float | None) -> Progress:
+async def _pass(advance: Advance, timeout: float | None) -> Progress:
     """Run one pass in a thread. Cancelling tells the pass to stop at its next edge and waits for it."""
     import anyio
     import anyio.to_thread
 
     stopping = threading.Event()
-    passes: list[Progress] = []
+    done: list[Progress] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            done.append(advance(timeout=timeout, stop=stopping.is_set))
+        except BaseException as error:
+            # Carried out of the task group by hand, which would wrap it in a group of one.
+            failed.append(error)
 
     async def tell_on_cancel() -> None:
         try:
@@ -47,11 +86,11 @@ async def _pass(run: Run[Any], timeout: float | None) -> Progress:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(tell_on_cancel)
-        passes.append(
-            await anyio.to_thread.run_sync(lambda: run.advance(timeout=timeout, stop=stopping.is_set))
-        )
+        await anyio.to_thread.run_sync(work)
         tasks.cancel_scope.cancel()
-    return passes[0]
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 async def _sleep(clock: Clock, seconds: float) -> None:

@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
 from batchkit.api import Gateway
 from batchkit.builder import RequestBuilder
+from batchkit.canary import ABOVE
 from batchkit.clock import Clock, SystemClock
 from batchkit.collector import ResultCollector
-from batchkit.errors import NotLocked, SpecChanged, UsageError
+from batchkit.errors import SpecChanged, UsageError
 from batchkit.escalator import Escalator
+from batchkit.events import Teller
 from batchkit.ids import Digest
-from batchkit.model import DocKind, Event, NewRun, OnDuplicate
+from batchkit.judgements import unsettled_judgements
+from batchkit.model import DocKind, Event, OnDuplicate
 from batchkit.model import Run as RunRecord
 from batchkit.money import Budget, Price
-from batchkit.mover import Mover, Parts
+from batchkit.mover import Parts
 from batchkit.progress import Progress
 from batchkit.rows import Rows
-from batchkit.source import records
 from batchkit.spec import Spec
 from batchkit.specs import recall_spec, record_spec
-from batchkit.standing import Cap, find_run, read_cap, series, write_cap
-from batchkit.start import Freezing, described, freeze, slice_records, verify_rows
+from batchkit.standing import Cap, find_run, read_cap, write_cap
+from batchkit.start import Slice, Starter, check_plain_name
 from batchkit.states import RunState
 from batchkit.storage import Store
 from batchkit.storage.opening import open_store
 from batchkit.storage.owner import this_process
 from batchkit.submitter import ChunkedSubmitter
 from batchkit.validator import Validator
+from batchkit.view import address_of
 
 if TYPE_CHECKING:
     import anthropic
 
     from batchkit.forecast import Forecast
     from batchkit.pilot import Pilot, Sampler
+    from batchkit.preview import Preview
     from batchkit.run import Run
 
 T = TypeVar("T", default=Any)
 
-CANARY_ABOVE = 20_000
-"""Source records above which the first batch is a canary."""
+_holders = itertools.count(1)
 
 
 class Workflow(Generic[T]):
@@ -102,9 +105,9 @@ class Workflow(Generic[T]):
         self.spec = spec
         self.clock: Clock = clock or own or SystemClock()
         self.store = open_store(store, clock=self.clock)
-        self.on_event = on_event
+        self.where = address_of(store)
         self.on_progress = on_progress
-        self.owner = this_process()
+        self.teller = None if on_event is None else Teller(self.store, on_event)
         self._client = client
         self._budget = budget
         self._prices = dict(prices or {})
@@ -180,19 +183,13 @@ class Workflow(Generic[T]):
             submitter=submitter,
             collector=collector,
             clock=self.clock,
-            owner=self.owner,
+            owner=self._owner,
+            warn_at=self._budget.warn_at if self._budget is not None else (),
+            where=self.where,
         )
         # Kept, because a collector remembers when it asked after which batch.
         self._parts[chosen.fingerprint] = parts
         return parts
-
-    def mover(self, run: RunRecord) -> Mover[T]:
-        """Give what moves one run: under the spec it was started with, whatever this code's spec is now.
-
-        Raises:
-            SpecChanged: the stored spec cannot be judged by this code's contract.
-        """
-        return Mover(run, self.parts(recall_spec(self.store, run.spec, self.spec)))
 
     # ---------------------------------------------------------------- runs
 
@@ -205,6 +202,7 @@ class Workflow(Generic[T]):
         on_duplicate: OnDuplicate = "refuse",
         max_rows: int | None = None,
         canary: int = 1_000,
+        canary_above: int = ABOVE,
         unlocked: bool = False,
     ) -> Run[T]:
         """Freeze the rows under a name and check everything. Spends nothing. Safe to call again.
@@ -219,8 +217,9 @@ class Workflow(Generic[T]):
                 counted as unchanged and not sent.
             on_duplicate: what to do where records of different content share a key.
             max_rows: refuse a source with more records than this.
-            canary: rows of the first batch of a run of more than 20,000 rows; it must do about as well as the
-                pilot before anything else is sent. 0 switches it off.
+            canary: most rows of the first batch of a large run; it must do about as well as the pilot before
+                anything else is sent. 0 switches it off.
+            canary_above: source records above which a run is large.
             unlocked: go on although nobody accepted the spec; the receipt says so.
 
         Raises:
@@ -229,11 +228,23 @@ class Workflow(Generic[T]):
             RowsChanged: the run was started with other rows.
             DuplicateKeys, KeyTypeError, MissingField, UsageError: the rows cannot be used as they are.
         """
-        self._check_lock(self.spec, unlocked)
-        options = {"canary": canary, "unlocked": unlocked, "on_duplicate": on_duplicate}
+        starter = self._starter(self.spec)
+        known = None if incremental else self.store.runs(name=name)
+        if known:
+            starter.check_spec(known[0])
+        starter.check_lock(unlocked=unlocked)
+        options = {
+            "canary": canary,
+            "canary_above": canary_above,
+            "unlocked": unlocked,
+            "on_duplicate": on_duplicate,
+        }
         if incremental:
-            return self._start_series(name, rows, options=options, max_rows=max_rows)
-        return self._start(name, rows, spec=self.spec, options=options, max_rows=max_rows)
+            record = starter.start_series(name, rows, options=options, max_rows=max_rows)
+        else:
+            check_plain_name(name)
+            record = starter.start(name, rows, options=options, max_rows=max_rows)
+        return self._handle(record, self.spec)
 
     def run(self, name: str, rows: object, *, timeout: float | None = None, **options: Any) -> Run[T]:
         """Start and wait: :meth:`start`, then :meth:`Run.wait`."""
@@ -245,10 +256,15 @@ class Workflow(Generic[T]):
         """Give a run of this store to be moved on, under the spec it was started with. Needs no rows.
 
         Raises:
-            UsageError: there is no such run.
+            UsageError: there is no such run, or it was never frozen to its end.
             SpecChanged: the stored spec cannot be judged by this code's contract.
         """
         record = find_run(self.store, name)
+        if record.state is RunState.FREEZING:
+            raise UsageError(
+                f"{record.name!r} was never frozen to its end, and nothing of it was sent: start it again with its rows, "
+                f"flow.start({record.options.get('series', record.name)!r}, rows, ...)"
+            )
         return self._handle(record, recall_spec(self.store, record.spec, self.spec))
 
     def with_spec(self, spec: Spec[T]) -> Workflow[T]:
@@ -259,14 +275,20 @@ class Workflow(Generic[T]):
         return other
 
     def open_runs(self) -> list[Run[T]]:
-        """Give every run of the store that has something left to do and that this code can judge."""
+        """Give every run of the store that has something left to do and that this code can judge.
+
+        A closed run is among them while people's answers to it are not settled.
+        """
         open_runs: list[Run[T]] = []
         for record in self.store.runs():
-            if record.state in {RunState.OPEN, RunState.PAUSED, RunState.CANCELING}:
-                try:
-                    open_runs.append(self._handle(record, recall_spec(self.store, record.spec, self.spec)))
-                except SpecChanged:
-                    continue
+            if record.state is RunState.FREEZING or (
+                record.state is RunState.CLOSED and not unsettled_judgements(self.store, record)
+            ):
+                continue
+            try:
+                open_runs.append(self._handle(record, recall_spec(self.store, record.spec, self.spec)))
+            except SpecChanged:
+                continue
         return open_runs
 
     def advance_all(self) -> list[Progress]:
@@ -283,6 +305,17 @@ class Workflow(Generic[T]):
         from batchkit.working import work
 
         work(self, stop=stop, idle=idle)
+
+    def preview(self, rows: object, *, tier: int = 0) -> Preview:
+        """Give the exact request of the first row that would be sent, its tokens and worst cost. Sends nothing.
+
+        Args:
+            rows: as for :meth:`start`; only their beginning is read.
+            tier: which tier's request, counted from 0.
+        """
+        from batchkit.preview import preview
+
+        return preview(self.spec, rows, tier=tier, schema=self.schema, prices=self._prices)
 
     def forecast(self, rows: object) -> Forecast:
         """Estimate cost and time of a run over these rows: expected and worst case. Sends nothing."""
@@ -328,97 +361,39 @@ class Workflow(Generic[T]):
         unlocked: bool,
     ) -> Run[T]:
         """Start a child run over some rows of a run; :meth:`Rows.rerun` is the public way."""
-        chosen = spec or self.spec
-        self._check_lock(chosen, unlocked)
         parent = next(run for run in self.store.runs() if run.id == rows.run_id)
-        options = {"canary": 0, "unlocked": unlocked, "on_duplicate": "refuse", "slice_of": parent.name}
-        return self._start(
-            name,
-            slice_records(rows, chosen, source),
-            spec=chosen,
-            options=options,
-            max_rows=None,
-            parent=parent,
-        )
+        # A plain retry goes out as its parent did, also where this code's spec has moved on since.
+        chosen = spec if spec is not None else recall_spec(self.store, parent.spec, self.spec)
+        starter = self._starter(chosen)
+        starter.check_lock(unlocked=unlocked)
+        check_plain_name(name)
+        options = {
+            "canary": 0,
+            "unlocked": unlocked,
+            "on_duplicate": "refuse",
+            "slice_of": parent.name,
+        }
+        record = starter.start(name, Slice(rows, chosen, source), options=options, parent=parent)
+        return self._handle(record, chosen)
 
     def start_unlocked(
         self, name: str, rows: object, *, spec: Spec[T], options: Mapping[str, object]
     ) -> Run[T]:
         """Start a run that needs no lock because it is what a lock is made from: a version of a pilot."""
-        return self._start(name, rows, spec=spec, options=options, max_rows=None)
+        return self._handle(self._starter(spec).start(name, rows, options=options), spec)
 
-    def _start(
-        self,
-        name: str,
-        rows: object,
-        *,
-        spec: Spec[T],
-        options: Mapping[str, object],
-        max_rows: int | None,
-        parent: RunRecord | None = None,
-        earlier: RunRecord | None = None,
-        verify: bool = True,
-    ) -> Run[T]:
-        if not name or name != name.strip() or len(name) > 200:
-            raise UsageError(f"{name!r} is no run name: 1 to 200 characters, no space at either end")
-        self._record_budget()
-        builder = RequestBuilder(spec, schema=record_spec(self.store, spec))
-        taken = records(rows)
-        noted = {**options, "source": described(spec, builder, taken)}
-        new = NewRun(name=name, spec=spec.fingerprint, parent=parent.id if parent else None, options=noted)
-        record, created = self.store.open_run(new)
-        if not created and record.spec != spec.fingerprint:
-            raise self._spec_changed(record, spec)
-        freezing = Freezing(
-            store=self.store,
-            spec=spec,
-            builder=builder,
-            owner=self.owner,
-            max_rows=max_rows,
-            earlier=earlier,
-        )
-        if record.state is RunState.FREEZING:
-            freeze(freezing, record, taken)
-        elif verify:
-            verify_rows(freezing, record, taken)
-        return self._handle(record, spec)
+    def _starter(self, spec: Spec[T]) -> Starter[T]:
+        return Starter(store=self.store, spec=spec, clock=self.clock, owner=self._owner())
 
-    def _start_series(
-        self, name: str, rows: object, *, options: Mapping[str, object], max_rows: int | None
-    ) -> Run[T]:
-        members = series(self.store.runs(), name)
-        last = members[-1] if members else None
-        if last is not None and last.state not in {RunState.CLOSED, RunState.FREEZING}:
-            if last.spec != self.spec.fingerprint:
-                raise self._spec_changed(last, self.spec)
-            return self._handle(last, self.spec)
-        comparable = [
-            run for run in members if run.state is RunState.CLOSED and run.spec == self.spec.fingerprint
-        ]
-        number = len(members) + (0 if last is not None and last.state is RunState.FREEZING else 1)
-        return self._start(
-            f"{name}#{number}",
-            rows,
-            spec=self.spec,
-            options={**options, "series": name},
-            max_rows=max_rows,
-            earlier=comparable[-1] if comparable else None,
-            verify=False,
-        )
+    def _owner(self) -> str:
+        """Name a holder of a lease: another for every pass, so that two threads of a process keep apart."""
+        return this_process(f"mover-{next(_holders)}")
 
     def _handle(self, record: RunRecord, spec: Spec[T]) -> Run[T]:
         from batchkit.run import Run
 
+        self._record_budget()
         return Run(self, record.name, spec=spec)
-
-    def _check_lock(self, spec: Spec[T], unlocked: bool) -> None:
-        if unlocked or self.store.get(DocKind.LOCK, spec.fingerprint) is not None:
-            return
-        raise NotLocked(
-            f"spec {spec.fingerprint[:6]} was not accepted by anyone. Run a pilot, read it and lock it: "
-            "flow.pilot(rows).run(), .review(), .lock(by=...). To go on without: start(..., unlocked=True), "
-            "which the receipt will say."
-        )
 
     def _record_budget(self) -> None:
         if self._budget is None:
@@ -437,21 +412,9 @@ class Workflow(Generic[T]):
                 ),
             )
 
-    def _spec_changed(self, record: RunRecord, spec: Spec[T]) -> SpecChanged:
-        try:
-            difference = str(recall_spec(self.store, record.spec, spec).diff(spec))
-        except SpecChanged as error:
-            difference = str(error)
-        return SpecChanged(
-            f"{record.name!r} runs under {record.spec[:6]}, this code has {spec.fingerprint[:6]}. {difference}\n"
-            f"  Finish the open run: flow.resume({record.name!r}). "
-            "Use the new spec: grade it, flow.pilot().run(spec), then lock it."
-        )
-
     def __repr__(self) -> str:
         """Say which spec and which store."""
-        where = self.store if not isinstance(self.store, (str, Path)) else str(self.store)
-        return f"<Workflow spec {self.spec.fingerprint[:6]} on {where!r}>"
+        return f"<Workflow spec {self.spec.fingerprint[:6]} on {self.where or type(self.store).__name__}>"
 
 
-__all__ = ["CANARY_ABOVE", "Workflow"]
+__all__ = ["Workflow"]

@@ -83,7 +83,8 @@ class RunStore(Protocol):
         """Move the run from ``expect`` to ``to``, apply the facts and append their events.
 
         ``to`` equal to ``expect`` only applies the facts. Raises IllegalTransition where the table has
-        no such edge, and StoreError where the run is not in ``expect``.
+        no such edge, and StoreError where the run is not in ``expect``, or where the facts would freeze
+        again a run that is not FREEZING.
         """
         ...
 

@@ -59,6 +59,9 @@ class SQLiteBase:
     def _append(self, connection: sqlite3.Connection, kind: DocKind, scope: str, body: bytes) -> str:
         raise NotImplementedError
 
+    def _drop(self, connection: sqlite3.Connection, run: Run) -> None:
+        raise NotImplementedError
+
 
 def bounds(run: Run) -> tuple[int, int]:
     """Give the first row id of a run and the one after its last."""

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from typing_extensions import override
+
 from batchkit.digests import run_digest
 from batchkit.errors import DuplicateKeys, RowsChanged, UsageError
 from batchkit.ids import Digest, row_id
@@ -141,6 +143,7 @@ class SQLiteFreeze(SQLiteRows):
             "UPDATE run SET state = ?, digest = ? WHERE id = ?", (RunState.OPEN.value, digest, run.id)
         )
 
+    @override
     def _drop(self, connection: sqlite3.Connection, run: Run) -> None:
         span = bounds(run)
         connection.execute("DELETE FROM row_state WHERE id >= ? AND id < ?", span)

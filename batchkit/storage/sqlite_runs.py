@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from batchkit.errors import StoreError
-from batchkit.ids import RunId
+from batchkit.ids import Digest, RunId
 from batchkit.model import Lease, NewRun, Run, RunFacts
 from batchkit.states import RunState, check_run
 from batchkit.storage.owner import is_gone
@@ -86,6 +86,8 @@ class SQLiteRuns(SQLiteBase):
                 )
             if to is not expect:
                 check_run(expect, to)
+            if facts.refreeze is not None:
+                self._refreeze(connection, run, to, facts.refreeze)
             made = connection.execute(
                 "UPDATE run SET state = ?, needs = coalesce(?, needs), options = coalesce(?, options) WHERE id = ? RETURNING *",
                 (
@@ -97,6 +99,12 @@ class SQLiteRuns(SQLiteBase):
             ).fetchall()
             self._append_events(connection, run.id, facts.events)
             return as_run(made[0])
+
+    def _refreeze(self, connection: sqlite3.Connection, run: Run, to: RunState, spec: Digest) -> None:
+        if run.state is not RunState.FREEZING or to is not RunState.FREEZING:
+            raise StoreError(f"run {run.name!r} is sealed: its records stay as they are; nothing was changed")
+        self._drop(connection, run)
+        connection.execute("UPDATE run SET spec = ? WHERE id = ?", (spec, run.id))
 
     def _holder(self, connection: sqlite3.Connection, run: RunId) -> Lease | None:
         found = connection.execute(

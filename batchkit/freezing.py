@@ -1,0 +1,171 @@
+"""Freezing a run: the source's records into the store, resumable, compared, refused before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from batchkit.builder import RequestBuilder
+from batchkit.clock import Clock
+from batchkit.digests import page_digest
+from batchkit.errors import RowsChanged, UsageError
+from batchkit.model import Lease, OnDuplicate, Run, RunFacts, Seal, SourceRow
+from batchkit.source import Freezer, Source
+from batchkit.spec import Spec
+from batchkit.staged import StagedIndex
+from batchkit.states import RunState
+from batchkit.storage import Store
+
+T = TypeVar("T")
+
+_TTL = 60.0
+_LOOK_AGAIN = 2.0
+"""Seconds between two looks at a run that another process freezes."""
+
+
+@attrs.frozen(kw_only=True)
+class Freezing(Generic[T]):
+    """What freezing needs. ``earlier`` is the run of the same series whose answers may still stand."""
+
+    store: Store
+    spec: Spec[T]
+    builder: RequestBuilder[T]
+    clock: Clock
+    owner: str
+    options: Mapping[str, object]
+    max_rows: int | None = None
+    earlier: Run | None = None
+
+
+def freeze(freezing: Freezing[T], run: Run, rows: Source) -> Run | None:
+    """Bring the source's records into the store and seal them; None where another process did so meanwhile.
+
+    Started again after a crash it compares what is there and goes on behind it. Where the source, the spec
+    or an option has changed since, it begins again from record 0: nothing was spent on a run not yet sealed.
+
+    Raises:
+        RowsChanged: the source gives other rows than those frozen before a crash, and cannot be read again.
+        DuplicateKeys: records of different content share a key.
+        UsageError: the source has more than ``max_rows`` records, or cannot be read as rows.
+    """
+    store = freezing.store
+    lease = _taken(freezing, run)
+    if lease is None:
+        return None
+    try:
+        run = _fresh(store, run)
+        if run.state is not RunState.FREEZING:
+            return None
+        run = _prepared(freezing, lease, run)
+        try:
+            _fill(freezing, lease, run, rows)
+        except RowsChanged:
+            if not rows.again:
+                raise
+            run = _begun_again(freezing, lease, run)
+            _fill(freezing, lease, run, rows)
+        return _fresh(store, run)
+    finally:
+        store.release(lease)
+
+
+def _taken(freezing: Freezing[T], run: Run) -> Lease | None:
+    """Take the lease; wait for another process that freezes the same run, and give None once it has."""
+    while True:
+        lease = freezing.store.acquire(run.id, freezing.owner, _TTL)
+        if lease is not None:
+            return lease
+        if _fresh(freezing.store, run).state is not RunState.FREEZING:
+            return None
+        freezing.clock.sleep(_LOOK_AGAIN)
+
+
+def _prepared(freezing: Freezing[T], lease: Lease, run: Run) -> Run:
+    """Bring a run that an earlier start left unsealed under today's spec and options."""
+    if run.spec != freezing.spec.fingerprint:
+        return _begun_again(freezing, lease, run)
+    if dict(run.options) != dict(freezing.options):
+        return _moved(freezing, lease, RunFacts(options=freezing.options))
+    return run
+
+
+def _begun_again(freezing: Freezing[T], lease: Lease, run: Run) -> Run:
+    return _moved(freezing, lease, RunFacts(options=freezing.options, refreeze=freezing.spec.fingerprint))
+
+
+def _moved(freezing: Freezing[T], lease: Lease, facts: RunFacts) -> Run:
+    return freezing.store.move_run(lease, expect=RunState.FREEZING, to=RunState.FREEZING, facts=facts)
+
+
+def _fill(freezing: Freezing[T], lease: Lease, run: Run, rows: Source) -> None:
+    count = 0
+    for page in _pages(freezing, run, rows):
+        freezing.store.freeze(lease, page)
+        count += len(page)
+    # The count is told, so that a source that has become shorter since a crash is not sealed with what is gone.
+    freezing.store.freeze(lease, [], seal=Seal(on_duplicate=_on_duplicate(run), count=count))
+
+
+def _on_duplicate(run: Run) -> OnDuplicate:
+    chosen = run.options.get("on_duplicate")
+    return "first" if chosen == "first" else "quarantine" if chosen == "quarantine" else "refuse"
+
+
+def _fresh(store: Store, run: Run) -> Run:
+    return store.runs(name=run.name)[0]
+
+
+def described(spec: Spec[Any], builder: RequestBuilder[Any], taken: Source) -> dict[str, object]:
+    """Say what the receipt needs for checking the frozen rows against their source."""
+    fields = sorted({*spec.used_fields, *builder.fields})
+    name = taken.path.name if taken.path is not None else None
+    return {"kind": taken.kind, "file": name, "key": spec.key, "fields": fields}
+
+
+def verify_rows(freezing: Freezing[T], run: Run, rows: Source) -> None:
+    """Make sure that the source still gives the rows that were frozen.
+
+    Raises:
+        RowsChanged: it does not; the message names the first records that differ.
+    """
+    held = freezing.store.digests(run.id)
+    count = number = 0
+    for number, page in enumerate(_pages(freezing, run, rows), start=1):
+        count += len(page)
+        if number > len(held) or page_digest([row.line for row in page]) != held[number - 1]:
+            raise _changed(run, page)
+    if number != len(held) or count != run.rows:
+        raise RowsChanged(
+            f"{run.name!r} was frozen with {run.rows:,} records, the source now gives {count:,}. {_ways_out(run)}"
+        )
+
+
+def _changed(run: Run, page: list[SourceRow]) -> RowsChanged:
+    first, last = page[0], page[-1]
+    return RowsChanged(
+        f"the rows of {run.name!r} are not those it was started with: the first difference is among records "
+        f"{first.position:,} to {last.position:,} (keys {first.key!r} to {last.key!r}). {_ways_out(run)}"
+    )
+
+
+def _ways_out(run: Run) -> str:
+    return (
+        f"Nothing was changed. Go on with the frozen rows: flow.resume({run.name!r}). "
+        "For the new rows start a run of another name."
+    )
+
+
+def _pages(freezing: Freezing[T], run: Run, rows: Source) -> Iterator[list[SourceRow]]:
+    unchanged = StagedIndex(freezing.store, freezing.earlier).find if freezing.earlier is not None else None
+    freezer = Freezer(freezing.spec, builder=freezing.builder, incremental=unchanged)
+    seen = 0
+    for page in freezer.pages(rows):
+        seen += len(page)
+        if freezing.max_rows is not None and seen > freezing.max_rows:
+            raise UsageError(
+                f"the source of {run.name!r} has more than max_rows={freezing.max_rows:,} records; nothing was sent. "
+                "Raise max_rows if that many are meant."
+            )
+        yield page
