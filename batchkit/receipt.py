@@ -79,20 +79,25 @@ def latest_receipt(store: Store, run: Run) -> tuple[Digest, dict[str, Any]] | No
     return (digest_of(found[-1][1]), json.loads(found[-1][1])) if found else None
 
 
-def write_receipt(store: Store, run: Run, folder: Path) -> list[Path]:
-    """Write the newest receipt, those it is chained to, the rows it counts, and the verifier into a folder."""
+def write_receipt(store: Store, run: Run, folder: Path) -> Issued:
+    """Write the newest receipt, those it is chained to, the rows it counts, and the verifier into a folder.
+
+    Raises:
+        StoreError: somebody kept moving the run while it was counted. The files are as they were.
+    """
     from batchkit.report import verifier
 
-    written = [folder / ROWS_FILE]
-    with replacing(written[0]) as stream:
-        issue_receipt(store, run, into=stream)
+    with replacing(folder / ROWS_FILE) as stream:
+        issued = issue_receipt(store, run, into=stream)
     documents = [body for _, body in store.docs(DocKind.RECEIPT, scope=scope_of(run.id))]
     for number, body in enumerate(documents, start=1):
         name = RECEIPT_FILE if number == len(documents) else f"receipt-{number}.json"
-        written.append(_write(folder / name, body))
-    for stale in set(folder.glob("receipt-*.json")) - set(written):
-        stale.unlink()  # of another run that was written here before: its chain is not this one
-    return [*written, _write(folder / "verify.py", verifier())]
+        _write(folder / name, body)
+    for file in folder.glob("receipt-*.json"):
+        if file.stem.removeprefix("receipt-") not in {str(number) for number in range(1, len(documents))}:
+            file.unlink()  # of another run that was written here before: its chain is not this one
+    _write(folder / "verify.py", verifier())
+    return issued
 
 
 def encode(content: Mapping[str, Any]) -> bytes:
@@ -233,7 +238,6 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _write(path: Path, body: bytes) -> Path:
+def _write(path: Path, body: bytes) -> None:
     with replacing(path) as stream:
         stream.write(body)
-    return path
