@@ -12,7 +12,7 @@ from batchkit.cli.terminal import say, tell
 from batchkit.desks import stored_spec
 from batchkit.errors import UsageError
 from batchkit.model import NANO
-from batchkit.progress import EXIT_DONE, EXIT_PERSON
+from batchkit.progress import EXIT_BROKEN, EXIT_DONE, EXIT_PERSON
 from batchkit.standing import read_cap
 from batchkit.states import RunState
 from batchkit.storage import Store
@@ -43,7 +43,7 @@ def _request(options: argparse.Namespace, what: str, wanted: RunState) -> int:
     before = view.record.state
     {"pause": view.pause, "unpause": view.unpause, "cancel": view.cancel}[what](options.why, by=options.by)
     after = view.record.state
-    told = _carried_out(store, view, before, after, wanted)
+    told, possible = _carried_out(store, view, before, after, wanted)
     if options.json:
         tell({"run": view.name, "asked": what, "state": after.value, "text": told})
     else:
@@ -53,22 +53,24 @@ def _request(options: argparse.Namespace, what: str, wanted: RunState) -> int:
 
 def _carried_out(
     store: Store, view: RunView[Any], before: RunState, after: RunState, wanted: RunState
-) -> str:
-    """Say what became of the request, and who does the rest."""
+) -> tuple[str, bool]:
+    """Say what became of the request, and who does the rest; false where it cannot be."""
     if before is wanted:
-        return f"it is {after.value} already; nothing changed"
+        return f"it is {after.value} already; nothing changed", True
     holder = store.holder(view.record.id)
     if after is not wanted and holder is not None:
-        return f"asked; whoever moves it now ({holder.owner}) carries it out in the next pass"
-    if after is not wanted:
-        return f"not possible: it is {after.value}"
+        return f"asked; whoever moves it now ({holder.owner}) carries it out in the next pass", True
     match after:
+        case _ if after is not wanted:
+            return f"not possible: it is {after.value}; nothing changed", False
         case RunState.PAUSED:
-            return "paused. What runs at the provider is collected by whoever moves it next"
+            return "paused. What runs at the provider is collected by whoever moves it next", True
         case RunState.CANCELING:
-            return "canceling. Whoever moves it next cancels its batches, keeps what was paid, and closes it"
+            text = "canceling. Whoever moves it next cancels its batches, keeps what was paid, and closes it"
+            return text, True
         case _:
-            return "goes on. Whoever moves it next sends: run.wait(), or python -m batchkit work --app MODULE:FLOW"
+            text = "goes on. Whoever moves it next sends: run.wait(), or python -m batchkit work --app MODULE:FLOW"
+            return text, True
 
 
 def budget(options: argparse.Namespace) -> int:

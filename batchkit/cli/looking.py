@@ -183,7 +183,7 @@ def verify(options: argparse.Namespace) -> int:
             check=False,
         )
     lines = (told.stdout + told.stderr).strip().split("\n")
-    verified = told.returncode == 0 and lines[-1] == "VERIFIED"
+    verified = told.returncode == 0 and lines[-1].startswith("VERIFIED")
     tell({"verified": verified, "checks": lines}) if options.json else say(*lines)
     return EXIT_DONE if verified else EXIT_BROKEN
 

@@ -151,7 +151,7 @@ def verified(scene: Scene, made: Run[Attributes], *, tell: bool) -> bool:
         scene.page.say(f"python {folder.name}/verify.py --source {scene.rows.name}")
         scene.page.say((told.stdout + told.stderr).rstrip())
     # Both: a verifier that says nothing has verified nothing.
-    return told.returncode == 0 and told.stdout.rstrip().endswith("VERIFIED")
+    return told.returncode == 0 and told.stdout.rstrip().split("\n")[-1].startswith("VERIFIED")
 
 
 def promote(scene: Scene, made: Run[Attributes]) -> Promotion:
