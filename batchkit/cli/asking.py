@@ -45,10 +45,10 @@ def _request(options: argparse.Namespace, what: str, wanted: RunState) -> int:
     after = view.record.state
     told, possible = _carried_out(store, view, before, after, wanted)
     if options.json:
-        tell({"run": view.name, "asked": what, "state": after.value, "text": told})
+        tell({"run": view.name, "asked": what, "state": after.value, "possible": possible, "text": told})
     else:
         say(f"{view.name}: {told}", *view.progress.lines()[1:])
-    return EXIT_DONE
+    return EXIT_DONE if possible else EXIT_BROKEN
 
 
 def _carried_out(
