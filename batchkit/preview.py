@@ -64,10 +64,8 @@ class Preview:
     def __str__(self) -> str:
         """Give the facts and the request as text."""
         worst = "no price known" if self.worst_usd is None else f"at most ${self.worst_usd:.6f}"
-        lines = [
-            f"{self.custom_id} · {self.model} · about {self.input_tokens:,} tokens in, "
-             f"at most {self.max_tokens:,} out · {worst}"
-        ]
+        tokens = f"about {self.input_tokens:,} tokens in, at most {self.max_tokens:,} out"
+        lines = [f"{self.custom_id} · {self.model} · {tokens} · {worst}"]
         lines += [
             f"{n:,} record{'s' if n > 1 else ''} before it would not be sent: {why}"
             for why, n in self.skipped.items()

@@ -67,7 +67,7 @@ async def _pass(advance: Advance, timeout: float | None) -> Progress:
     import anyio
     import anyio.to_thread
 
-    stopping = threading.Event()
+    stopping, ended = threading.Event(), threading.Event()
     done: list[Progress] = []
     failed: list[BaseException] = []
 
@@ -77,6 +77,8 @@ async def _pass(advance: Advance, timeout: float | None) -> Progress:
         except BaseException as error:
             # Carried out of the task group by hand, which would wrap it in a group of one.
             failed.append(error)
+        finally:
+            ended.set()
 
     async def tell_on_cancel() -> None:
         try:
@@ -86,7 +88,15 @@ async def _pass(advance: Advance, timeout: float | None) -> Progress:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(tell_on_cancel)
-        await anyio.to_thread.run_sync(work)
+        try:
+            await anyio.to_thread.run_sync(work)
+        except anyio.get_cancelled_exc_class():
+            # A task canceled by asyncio itself passes anyio's shield: the thread is still to be waited for.
+            stopping.set()
+            with anyio.CancelScope(shield=True):
+                while not ended.is_set():
+                    await anyio.sleep(_SHORTEST_SLEEP)
+            raise
         tasks.cancel_scope.cancel()
     if failed:
         raise failed[0]

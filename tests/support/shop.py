@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rig import Faulty, Label, answers
 
 from batchkit.contract import Contract
-from batchkit.ids import RowKey
 from batchkit.model import BatchWhere, DocKind
 from batchkit.policy import Policy
 from batchkit.prompt import Prompt
 from batchkit.run import Run
 from batchkit.spec import Spec
-from batchkit.states import RowState
 from batchkit.testing import Answer, Latency, Model, SimulatedAPI, simulated_client
 from batchkit.tier import Tier
 from batchkit.workflow import Workflow
@@ -103,12 +100,6 @@ class Shop:
         return int(self.sim.bill().lines)
 
 
-def states(run: Run[Label]) -> dict[str, RowState]:
-    """Give the state of every row by key."""
-    flow = run._flow
-    return {view.key: view.state for view in run.rows().views()} if flow is not None else {}
-
-
 def kinds(run: Run[Label]) -> list[str]:
     """Give the kinds of a run's events, in order."""
     return [event.kind for event in run.events()]
@@ -117,12 +108,3 @@ def kinds(run: Run[Label]) -> list[str]:
 def batches(run: Run[Label]) -> list[Any]:
     """Give the batches of a run."""
     return list(run._store.batches(BatchWhere(run=run._id)))
-
-
-def by_word(given: Mapping[str, Answer]) -> Model:
-    """Give a model that answers some words in a way of their own, and the others well."""
-    return answers(given)
-
-
-def keys_of(rows: Iterable[Mapping[str, Any]]) -> list[RowKey]:
-    return [RowKey(row["sku"]) for row in rows]
