@@ -13,12 +13,10 @@ import pytest
 from pydantic import BaseModel, Field, create_model
 
 from batchkit.audit import Auditor
-from batchkit.canary import pilot_floor
 from batchkit.contract import Contract
 from batchkit.errors import ContractError, GateNotMet, NotLocked, SpecChanged, UsageError
 from batchkit.evalset import EvalSet
 from batchkit.gate import Gate
-from batchkit.intervals import wilson
 from batchkit.model import BatchWhere, DocKind
 from batchkit.people import Applied, ReviewRow
 from batchkit.pilot import Pilot
@@ -121,7 +119,8 @@ def test_from_a_failing_prompt_to_a_lock_and_on(tmp_path: Path) -> None:
 
     run = flow.with_spec(lock.spec).start("catalog", rows[:300], on_duplicate="first")
     assert "reviewer-1" in str(run.progress.lock)
-    assert pilot_floor(flow.store, run.record) == wilson(lock.good, 60)[0]
+    held = json.loads(flow.store.get(DocKind.LOCK, run.record.spec) or b"")
+    assert (held["good"], held["rows"], held["by"]) == (lock.good, 60, "reviewer-1")
 
     evals = lock.eval_set
     evals.save(tmp_path / "evalset.jsonl")

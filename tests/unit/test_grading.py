@@ -212,7 +212,7 @@ class TestGate:
     def test_a_grade_above_passes(self) -> None:
         """A grade at or above every share of the gate has no shortfall."""
         assert (
-            Gate(min_pass=0.925, fields={"category": 0.9}, must_pass=["tag:ordinary"]).shortfalls(a_grade())
+            Gate(min_pass=0.925, fields={"category": 0.925}, must_pass=["tag:ordinary"]).shortfalls(a_grade())
             == []
         )
 
