@@ -24,6 +24,7 @@ def _inside(folder: Path, page: Path) -> Iterator[None]:
     """Work in a folder and import from it; a page draws the same nonces every time, so that answers do not vary."""
     before = Path.cwd()
     defaults = ChunkedSubmitter.__init__.__kwdefaults__
+    assert defaults is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(defaults, "entropy", random.Random(page.stem).randbytes)
         patch.syspath_prepend(str(folder))

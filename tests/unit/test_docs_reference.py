@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import html
 import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 from docpages import DOCS, PROJECT
@@ -13,6 +16,7 @@ from docpages import DOCS, PROJECT
 import batchkit
 from batchkit import Policy, Reason
 from batchkit.policy import ROUTED
+from batchkit.requests import Request
 from batchkit.states import RowEvent, RowState, after, outcome
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -81,7 +85,8 @@ def test_the_readme_tells_what_is_never_sent() -> None:
     quarantined, _, queued = sentence.partition(" are quarantined, ")
     named = set(re.findall(r"`(input\.\w+)`", quarantined)), set(re.findall(r"`(input\.\w+)`", queued))
     assert named[0] | named[1] == {reason.value for reason in Reason if reason.family == "input"}
-    assert {outcome(after(None, RowEvent.INPUT_REFUSED), Reason(code)).value for code in named[0]} == {
+    refused = [reason for reason in Reason if reason.value in named[0]]
+    assert {outcome(after(None, RowEvent.INPUT_REFUSED), reason).value for reason in refused} == {
         "quarantined"
     }
     assert named[1] == {Reason.INPUT_SPARSE.value}
@@ -92,16 +97,12 @@ def test_every_reason_a_page_names_exists() -> None:
     """No page names a reason code that is not in the list."""
     families = "|".join(sorted({reason.family for reason in Reason}))
     known = {reason.value for reason in Reason}
-    others = {
-        "api.money",
-        "api.person",
-        "run.needs_person",
-        "catalog.py",
-        "catalog.db",
-    }  # needs, events, files
+    events = _events()
+    needs = {"api.refused", "api.workspace"}
+    files = {"catalog.py", "catalog.db"}
     for page in PAGES:
         named = set(re.findall(rf"`((?:{families})\.[a-z_]+)`", page.read_text(encoding="utf-8")))
-        assert named - known - others == set(), page.name
+        assert named - known - events - needs - files == set(), page.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -129,3 +130,45 @@ def test_the_promise_is_never_said_bare() -> None:
         for found in re.finditer("exactly once", text):
             around = text[max(0, found.start() - 60) : found.end() + 40]
             assert "applied exactly once" in around or '"exactly once"' in around, f"{page.name}: {around}"
+
+
+def _events() -> set[str]:
+    found = {f"run.{what}" for what in get_args(Request)}
+    package = Path(batchkit.__file__).parent
+    for module in package.rglob("*.py"):
+        if "testing" in module.relative_to(package).parts:
+            continue
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "NewEvent":
+                kinds = [word.value for word in node.keywords if word.arg == "kind"]
+                strings = (
+                    part for kind in kinds for part in ast.walk(kind) if isinstance(part, ast.Constant)
+                )
+                found |= {str(string.value) for string in strings}
+    return {kind for kind in found if re.fullmatch(r"[a-z]+\.[a-z_]+", kind)}
+
+
+def test_every_event_is_told_of() -> None:
+    """The table of events holds every kind that the code appends, and no other."""
+    page = (DOCS / "reference" / "workflow.md").read_text(encoding="utf-8").partition("## Events")[2]
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    told = {kind for row in rows for kind in re.findall(r"`([a-z_.]+)`", row)}
+    assert told == _events()
+
+
+def test_the_picture_is_of_the_demo_and_loads_nothing() -> None:
+    """The picture holds what its text holds, each section is one of the demo's, and nothing comes from elsewhere."""
+    text = (DOCS / "images" / "demo.txt").read_text(encoding="utf-8")
+    picture = html.unescape((DOCS / "images" / "demo.svg").read_text(encoding="utf-8")).replace("\xa0", " ")
+    shown = "".join(re.findall(r">([^<>]*)</text>", picture))
+    assert [line for line in text.split("\n") if line.strip() and line.split()[-1] not in shown] == []
+    assert re.findall(r"https?://[^\s\"')]+", picture.replace("https://www.textualize.io", "")) == [
+        "http://www.w3.org/2000/svg"
+    ]
+    demo = "".join(
+        path.read_text(encoding="utf-8") for path in Path(batchkit.__file__).parent.glob("demo/*.py")
+    )
+    titles = re.findall(r"^── \d+\. (.*?) ─", text, re.MULTILINE)
+    assert len(titles) > 5
+    assert [title for title in titles if title not in demo] == []
+    assert "double_paid            0" in text
