@@ -12,6 +12,7 @@ from batchkit.ids import RowId, RowKey
 from batchkit.judgements import (
     Judgement,
     Ledger,
+    has_unsettled,
     settle_judgements,
     shown_hash,
     unsettled_judgements,
@@ -154,6 +155,11 @@ class QueueDesk:
         for judgement in judgements:
             write_judgement(self._store, scope_of(self._id), judgement)
         return 0 if self._settle(receipt=whole) else len(judgements)
+
+    def settle(self) -> None:
+        """Settle what was written down without the spec, an undo for one, so that it is seen from here."""
+        if has_unsettled(self._store, self._fresh()):
+            self._settle(receipt=False)
 
     def _settle(self, *, receipt: bool) -> bool:
         if self._spec is None:

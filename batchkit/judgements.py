@@ -147,6 +147,12 @@ def unsettled_judgements(store: DocumentStore, run: Run) -> Mapping[str, Sequenc
     return Ledger(store, scope_of(run.id), after=str(run.options.get(_SEEN, ""))).standing()
 
 
+def has_unsettled(store: DocumentStore, run: Run) -> bool:
+    """Tell whether any decision about a run's rows, an undo included, waits to be settled."""
+    seen = str(run.options.get(_SEEN, ""))
+    return bool(store.docs(DocKind.JUDGEMENT, scope=scope_of(run.id), after=seen, limit=1))
+
+
 def settle_judgements(store: Store, lease: Lease, run: Run, spec: Spec[Any]) -> Run:
     """Apply the decisions that came since the last look, in order, each checked by the contract.
 

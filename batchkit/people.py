@@ -176,6 +176,10 @@ class Desk(Protocol):
         """Take the last decision of a row back."""
         ...
 
+    def settle(self) -> None:
+        """Settle what others wrote down, where that is possible here."""
+        ...
+
 
 class Review(Generic[T]):
     """Rows that a person reads, with what was said of them."""
@@ -248,6 +252,7 @@ class Review(Generic[T]):
             UsageError: no such row, no such verdict, an output that breaks the contract, or a row that waits for
                 nobody any more. Nothing was written.
         """
+        self._desk.settle()
         row = self._find(key)
         if not row.open:
             raise UsageError(_closed(row))
@@ -260,6 +265,7 @@ class Review(Generic[T]):
             UsageError: nothing was said of it, or it cannot be taken back any more.
         """
         _named(by)
+        self._desk.settle()
         self._desk.undo(self._find(key), by=by)
 
     def save(
@@ -294,6 +300,7 @@ class Review(Generic[T]):
             UsageError: no such file, not one of :meth:`save`, or nobody's name.
         """
         answers = read_sheet(path, self._sheet())
+        self._desk.settle()
         found = {row.key: row for row in self._desk.rows([answer.key for answer in answers])}
         taken: list[Judgement] = []
         seen: set[str] = set()

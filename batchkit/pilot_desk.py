@@ -82,6 +82,9 @@ class PilotDesk:
             write_judgement(self._pilot.store, pilot_scope(self._pilot.name), judgement)
         return 0
 
+    def settle(self) -> None:
+        """Leave everything as it is: what is said of a pilot needs no settling."""
+
     def undo(self, row: ReviewRow, *, by: str) -> int:
         """Take back the last thing said of exactly this answer."""
         if row.earlier is None:

@@ -190,7 +190,8 @@ class Queue(RuleBasedStateMachine):
         by=st.sampled_from(["ann", "bob"]),
     )
     def judge(self, key: str, verdict: str, attached: bool, by: str) -> None:
-        """Somebody decides, with or without the spec at hand."""
+        """Somebody decides, with or without the spec at hand; with it, what was written down before is settled."""
+        self.look(attached)
         output = RIGHT if verdict == "answer" else None
         try:
             self.review(attached).judge(key, verdict, by=by, output=output)
@@ -202,19 +203,21 @@ class Queue(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(KEYS), attached=st.booleans())
     def undo(self, key: str, attached: bool) -> None:
-        """Somebody takes an answer back."""
+        """Somebody takes an answer back; without the spec the row waits again when somebody settles that."""
+        self.look(attached)
         try:
             self.review(attached).undo(key, by="bob")
         except UsageError:
             assert self.model[key] != "answer"
         else:
             assert self.model[key] == "answer"
-            self.model[key] = "waits"
+            self.model[key] = "taken back" if attached else "waits"
 
     @rule()
     def move(self) -> None:
         """Somebody moves the run to its end: what was sent back is answered the same way and waits again."""
         self.run_.wait(progress="none")
+        self.look(attached=False)
         self.model = {key: "waits" if said == "send_back" else said for key, said in self.model.items()}
         self.settled()
 
@@ -235,6 +238,10 @@ class Queue(RuleBasedStateMachine):
         waiting = {key for key, said in self.model.items() if said == "waits"}
         assert {row.key for row in self.review(attached=True).rows if self.model[row.key] != "waits"} == set()
         assert {row.key for row in self.review(attached=False).rows} <= waiting
+
+    def look(self, attached: bool) -> None:
+        if not attached:
+            self.model = {key: "waits" if said == "taken back" else said for key, said in self.model.items()}
 
     def settled(self) -> None:
         counts = Counter(
