@@ -109,6 +109,18 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """How fast is it, and in how much memory? Not part of CI: only ratios inside one run mean anything."""
+    install(session, "bench")
+    if session.posargs:
+        session.run("python", *session.posargs)
+        return
+    session.run("python", "benchmarks/compare.py")
+    session.run("python", "benchmarks/scale.py")
+    session.run("python", "benchmarks/phases.py")
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Which branches has no test taken? At least 95 % must be, child processes included."""
     install(session, "coverage")
