@@ -23,6 +23,7 @@ from batchkit.testing import served_client
 from batchkit.workflow import Workflow
 
 BUDGET = Budget(usd=150)
+BUDGET_API = Budget(usd=5)
 ROWS_A_BATCH = 4_000
 
 
@@ -61,7 +62,7 @@ def demo(options: Options, workdir: Path | None) -> dict[str, Any]:
 
 
 def _on_the_real_api(folder: Folder, options: Options, rows: Path, page: Page) -> dict[str, Any]:
-    flow = Workflow(first_spec(), store=folder.store, budget=BUDGET, max_batch_rows=ROWS_A_BATCH)
+    flow = Workflow(first_spec(), store=folder.store, budget=BUDGET_API, max_batch_rows=ROWS_A_BATCH)
     scene = Scene(folder=folder, options=options, flow=flow, rows=rows, page=page)
     if not os.environ.get("ANTHROPIC_API_KEY"):
         first_day.contract(scene)
@@ -89,6 +90,7 @@ def _tell(scene: Scene, api: StandIn | None) -> dict[str, Any]:
         if fix is None
         else week_later.undo_and_redo(scene, fix, since="before_fix")
     )
+    files = week_later.hand_over(scene, run)
     verified = first_day.verified(scene, run, tell=False)
     facts = {
         "receipt_verified": verified,
@@ -96,6 +98,7 @@ def _tell(scene: Scene, api: StandIn | None) -> dict[str, Any]:
         "slice_rows": 0 if fix is None else fix.record.rows,
         "corrected": 0 if fix is None else undone.promotion.written,
         "rolled_back_identical": undone.identical,
+        "handed_over": files,
         "seed": scene.options.seed,
         "seconds": round(scene.page.seconds, 1),
     }

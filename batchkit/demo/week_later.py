@@ -137,3 +137,13 @@ def undo_and_redo(scene: Scene, fix: Run[Attributes], *, since: str) -> Undone:
     last = fix.promote(target)
     page.say(last)
     return Undone(identical=identical, promotion=last)
+
+
+def hand_over(scene: Scene, made: Run[Attributes]) -> list[str]:
+    """Write what the next team needs; give the names of the files."""
+    page = scene.page
+    page.section("The hand-over")
+    folder = made.handoff(scene.folder.handoff, contact="the catalog team")
+    files = sorted(file.name for file in folder.iterdir())
+    page.say(f"{folder.name}/: {', '.join(files)}")
+    return files
