@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -17,21 +18,37 @@ from batchkit.spec import Spec
 if TYPE_CHECKING:
     from batchkit.evalset import EvalSet
 
-MIN_ROWS = 20
+MIN_ROWS: Final = 10
 """Groups of fewer rows say too little to be a finding."""
 
-FEW = 0.5
-"""A group that agrees with its own name in less than this share is a finding."""
+GAP: Final = 0.1
+"""How far the share of a group must lie below what is usual, beyond chance, to be a finding."""
 
-_MOST_VALUES = 2_000
-_WORD = re.compile(r"\w+", re.UNICODE)
+USUAL: Final = 0.6
+"""A source field whose groups agree less often than this does not name the answers at all."""
+
+_SURE: Final = 3.0
+"""Standard deviations: some forty groups are looked at together, and none should be found by chance."""
+
+_OTHERS: Final = 2
+_MOST_VALUES: Final = 2_000
+_ANSWERED: Final = ("succeeded", "unchanged")
+_WORD: Final = re.compile(r"\w+", re.UNICODE)
 
 
 @attrs.frozen(kw_only=True)
 class Finding:
     """One thing that looks wrong in the aggregate.
 
-    ``rows`` were expected to be ``value`` and only ``share`` of them are; most of the others are ``other``.
+    Attributes:
+        check: The name of the check.
+        field: The output field.
+        value: What the rows were expected to be.
+        other: What most of those that are not were answered instead; empty where that is not one value.
+        rows: How many were looked at.
+        share: How many of them are what was expected, between 0 and 1.
+        text: All of it as a sentence.
+        source: The source field that names the expected value; empty where none does.
     """
 
     check: str
@@ -41,6 +58,11 @@ class Finding:
     rows: int
     share: float
     text: str
+    source: str = ""
+
+    def concerns(self, record: Mapping[str, str | None]) -> bool:
+        """Tell whether a source record names the expected value: ``run.rows(source=finding.concerns)``."""
+        return bool(self.source) and _words(self.value) <= _words(record.get(self.source) or "")
 
 
 @attrs.frozen(kw_only=True)
@@ -61,20 +83,31 @@ Check: TypeAlias = Callable[[Shares], Iterable[Finding]]
 
 @attrs.frozen(kw_only=True)
 class Audit:
-    """The shares and what was found in them."""
+    """The shares and what was found in them.
+
+    ``expected`` holds the share of each value in the eval set that was compared with, by field.
+    """
 
     shares: Shares
     findings: tuple[Finding, ...]
+    expected: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
 
     def __str__(self) -> str:
         """Give the findings, then the share of every value, as text."""
-        lines = [f"Audit of {self.shares.rows:,} answers: {len(self.findings)} findings"]
+        found = len(self.findings)
+        lines = [f"Audit of {self.shares.rows:,} answers: {found} finding{'' if found == 1 else 's'}"]
         lines += [f"  ! {finding.text}" for finding in self.findings]
         for field, counts in self.shares.values.items():
-            lines.append(f"  {field}")
-            lines += [
-                f"    {value:<28} {n:>8,}  {n / self.shares.rows:6.1%}" for value, n in counts.most_common()
-            ]
+            wanted = self.expected.get(field, {})
+            lines.append(f"  {field}" + (" (and its share in the eval set)" if wanted else ""))
+            for value in [
+                *(value for value, _ in counts.most_common()),
+                *(v for v in wanted if v not in counts),
+            ]:
+                n = counts[value]
+                share = n / self.shares.rows if self.shares.rows else 0.0
+                beside = f"  {wanted.get(value, 0.0):6.1%}" if wanted else ""
+                lines.append(f"    {value or '(none)':<28} {n:>8,}  {share:6.1%}{beside}")
         return "\n".join(lines)
 
 
@@ -97,7 +130,7 @@ class Auditor:
         Raises:
             UsageError: the contract has no field with a fixed set of values, or no such source field.
         """
-        fields = tuple(spec.contract.enums)
+        fields = {field: tuple(map(_shown, allowed)) for field, allowed in spec.contract.enums.items()}
         if not fields:
             raise UsageError("an audit counts fields with a fixed set of values; this contract has none")
         name = against if isinstance(against, str) else None
@@ -105,19 +138,34 @@ class Auditor:
             raise UsageError(f"the rows have no field {name!r} frozen; add it: Spec(metadata=[{name!r}])")
         shares = count_shares(rows, fields, name)
         checks = list(self._checks)
+        expected: Mapping[str, Counter[str]] = {}
         if against is not None and not isinstance(against, str):
-            checks.append(unlike(_expected_shares(against, fields)))
+            expected = _expected_counts(against, tuple(fields))
+            checks.append(unlike(expected))
         found = [finding for check in checks for finding in check(shares)]
-        return Audit(shares=shares, findings=tuple(sorted(found, key=lambda f: -f.rows * (1 - f.share))))
+        return Audit(
+            shares=shares,
+            findings=tuple(sorted(found, key=lambda f: -f.rows * (1 - f.share))),
+            expected={
+                field: {value: n / sum(counts.values()) for value, n in counts.items()}
+                for field, counts in expected.items()
+            },
+        )
 
 
-def count_shares(rows: Rows[Any], fields: Sequence[str], source_field: str | None) -> Shares:
-    """Count the answers by value, and by what the source said. Texts that vary too much are dropped."""
-    values: dict[str, Counter[str]] = {field: Counter() for field in fields}
+def count_shares(rows: Rows[Any], fields: Mapping[str, Sequence[str]], source_field: str | None) -> Shares:
+    """Count the answers by value, and by what the source said. Texts that vary too much are dropped.
+
+    Args:
+        rows: the rows; those without an output are passed over.
+        fields: the allowed values of each field. One that was never given counts 0: it may be missing altogether.
+        source_field: the only source field to look at; None looks at all.
+    """
+    values = {field: Counter(dict.fromkeys(filter(None, allowed), 0)) for field, allowed in fields.items()}
     crossed: dict[str, dict[str, dict[str, Counter[str]]]] = {field: {} for field in fields}
     wild: set[str] = set()
     total = 0
-    for record in rows.records():
+    for record in rows.where(outcome=_ANSWERED).records():
         if not any(f"output.{field}" in record for field in fields):
             continue
         total += 1
@@ -126,13 +174,14 @@ def count_shares(rows: Rows[Any], fields: Sequence[str], source_field: str | Non
             value = _shown(record.get(f"output.{field}"))
             values[field][value] += 1
             for name, text in said.items():
+                if name in wild:
+                    continue
                 groups = crossed[field].setdefault(name, defaultdict(Counter))
                 groups[text][value] += 1
                 if len(groups) > _MOST_VALUES:
                     wild.add(name)
                     for other in fields:
                         crossed[other].pop(name, None)
-                    break
     return Shares(rows=total, values=values, crossed=crossed)
 
 
@@ -148,30 +197,46 @@ def _said(record: Mapping[str, object], wanted: str | None, wild: set[str]) -> d
 
 
 def named_by_source(shares: Shares) -> Iterator[Finding]:
-    """Find values that the source names and the answers seldom give.
+    """Find values that the source names and that the answers give less often than the other values it names.
 
     Where a source field's text contains the words of an allowed value, the answer should mostly be that
-    value. Groups below half are findings, with the value that they were taken for.
+    value. How often is usual is told by the other values' groups: part of a family may be wrong, not all of it, so
+    a group is a finding where even its interval lies clearly below their median. Answers without a value count for
+    nothing here.
     """
     for field, sources in shares.crossed.items():
         known = {value: _words(value) for value in shares.values[field] if value}
         for name, groups in sources.items():
-            for value, counts in _grouped_by_name(groups, known).items():
-                rows = sum(counts.values())
-                share = counts[value] / rows
-                if rows < MIN_ROWS or wilson(counts[value], rows)[1] >= FEW:
+            named = {
+                value: counts
+                for value, counts in _grouped_by_name(groups, known).items()
+                if sum(counts.values()) >= MIN_ROWS
+            }
+            agreeing = {value: counts[value] / sum(counts.values()) for value, counts in named.items()}
+            for value, counts in named.items():
+                others = [share for other, share in agreeing.items() if other != value]
+                if len(others) < _OTHERS or (usual := median(others)) < USUAL:
                     continue
-                other, taken = next((v, n) for v, n in counts.most_common() if v != value)
-                yield Finding(
-                    check="named_by_source",
-                    field=field,
-                    value=value,
-                    other=other,
-                    rows=rows,
-                    share=share,
-                    text=f"{field}: {rows:,} rows whose {name} says {value!r}: only {share:.0%} are answered so, "
-                    f"{taken / rows:.0%} as {other!r}",
-                )
+                rows = sum(counts.values())
+                if wilson(counts[value], rows, _SURE)[1] < usual - GAP:
+                    yield _taken_for_another(field, name, value, counts)
+
+
+def _taken_for_another(field: str, name: str, value: str, counts: Counter[str]) -> Finding:
+    rows = sum(counts.values())
+    other, taken = next((v, n) for v, n in counts.most_common() if v != value)
+    share = counts[value] / rows
+    return Finding(
+        check="named_by_source",
+        field=field,
+        value=value,
+        other=other,
+        rows=rows,
+        share=share,
+        text=f"{field}: {rows:,} rows whose {name} says {value!r}: only {share:.0%} are answered so, "
+        f"{taken / rows:.0%} as {other!r}",
+        source=name,
+    )
 
 
 def _grouped_by_name(
@@ -181,45 +246,54 @@ def _grouped_by_name(
     for text, counts in groups.items():
         words = _words(text)
         named = [value for value, own in known.items() if own and own <= words]
-        if named:
-            longest = max(named, key=lambda value: len(known[value]))
-            grouped.setdefault(longest, Counter()).update(counts)
+        # A text that names two values as long as each other says neither.
+        named.sort(key=lambda value: len(known[value]), reverse=True)
+        if named and (len(named) == 1 or len(known[named[0]]) > len(known[named[1]])):
+            group = grouped.setdefault(named[0], Counter())
+            group.update({value: n for value, n in counts.items() if value})
     return grouped
 
 
-def unlike(expected: Mapping[str, Mapping[str, float]]) -> Check:
-    """Make a check that finds values whose share lies outside the interval of an expected share."""
+def unlike(expected: Mapping[str, Mapping[str, int]]) -> Check:
+    """Make a check that finds values far rarer or far more frequent among the answers than in an eval set.
+
+    An eval set is small, and of hard rows: only where the two intervals lie more than a factor of two apart is it a
+    finding.
+
+    Args:
+        expected: rows of the eval set by field and value.
+    """
 
     def check(shares: Shares) -> Iterator[Finding]:
         for field, wanted in expected.items():
-            counts = shares.values.get(field, Counter())
-            for value, share in wanted.items():
-                low, high = wilson(counts[value], shares.rows)
-                if shares.rows >= MIN_ROWS and share > 2 * high:
+            judged, counts = sum(wanted.values()), shares.values.get(field, Counter())
+            if shares.rows < MIN_ROWS or judged < MIN_ROWS:
+                continue
+            for value in sorted({*wanted, *counts}):
+                n, w = counts[value], wanted.get(value, 0)
+                low, high = wilson(n, shares.rows, _SURE)
+                least, most = wilson(w, judged, _SURE)
+                if value and (least > 2 * high or low > 2 * most):
                     yield Finding(
                         check="unlike",
                         field=field,
                         value=value,
                         other="",
                         rows=shares.rows,
-                        share=counts[value] / shares.rows,
-                        text=f"{field}: {value!r} is {counts[value] / shares.rows:.1%} of the answers "
-                        f"(95 % interval {low:.1%} to {high:.1%}) and {share:.1%} of the eval set",
+                        share=n / shares.rows,
+                        text=f"{field}: {value!r} is {n / shares.rows:.1%} of the answers "
+                        f"and {w / judged:.1%} of the eval set ({w:,} of {judged:,})",
                     )
 
     return check
 
 
-def _expected_shares(evals: EvalSet[Any], fields: Sequence[str]) -> dict[str, dict[str, float]]:
+def _expected_counts(evals: EvalSet[Any], fields: Sequence[str]) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {field: Counter() for field in fields}
-    total = 0
     for expected in evals.outputs():
-        total += 1
         for field in fields:
             counts[field][_shown(expected.get(field))] += 1
-    return {
-        field: {value: n / total for value, n in found.items()} for field, found in counts.items() if total
-    }
+    return counts
 
 
 def _words(text: str) -> frozenset[str]:
