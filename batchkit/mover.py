@@ -105,14 +105,16 @@ class Mover(Generic[T]):
             return self._not_ours()
         try:
             # Read under the lease: what was read before may have moved since.
-            return self._moved(lease, self._fresh(), over)
+            return self._moved(lease, self._fresh(), over, stop)
         except LeaseLost:
             return self._not_ours()
         finally:
             self._store.release(lease)
 
-    def _moved(self, lease: Lease, before: Run, over: Callable[[], bool]) -> Progress:
-        one = Pass(self._parts, lease, before, over)
+    def _moved(
+        self, lease: Lease, before: Run, over: Callable[[], bool], stop: Callable[[], bool] | None
+    ) -> Progress:
+        one = Pass(self._parts, lease, before, over, stop)
         wakes = one.make()
         after = self._fresh()
         self._parts.remember(lease, one.tally)
@@ -138,13 +140,25 @@ class Mover(Generic[T]):
 class Pass(Generic[T]):
     """The state of one pass: the run as it is now, and when to look again."""
 
-    def __init__(self, parts: Parts[T], lease: Lease, run: Run, over: Callable[[], bool]) -> None:
-        """Begin a pass under a lease."""
+    def __init__(
+        self,
+        parts: Parts[T],
+        lease: Lease,
+        run: Run,
+        over: Callable[[], bool],
+        stop: Callable[[], bool] | None,
+    ) -> None:
+        """Begin a pass under a lease.
+
+        ``over`` is asked between steps and knows the time budget; ``stop`` is the caller's own and is asked
+        in mid-body and mid-file too: a body or file that outlasts one budget would never get to its end.
+        """
         self._parts = parts
         self._store = parts.store
         self._lease = lease
         self._run = run
         self._over = over
+        self._stop = stop
         self._wakes: list[float] = []
         self._spending = Spending(parts.store, parts.warn_at)
         self._troubles = Troubles(parts.store, lease)
@@ -204,7 +218,7 @@ class Pass(Generic[T]):
                 self._lease,
                 self._run,
                 batch,
-                stop=self._over,
+                stop=self._stop,
                 canceling=self._run.state is RunState.CANCELING,
             )
             self._wait(collected.wait_until)
@@ -242,7 +256,7 @@ class Pass(Generic[T]):
                 self._lease,
                 self._run,
                 cap=self._spending.cap,
-                stop=self._over,
+                stop=self._stop,
                 max_rows=most or None,
             )
             if sent.need is not None:
