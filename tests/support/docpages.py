@@ -6,6 +6,9 @@ import contextlib
 import io
 import linecache
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,8 +46,9 @@ def blocks(page: Path) -> Iterator[Block]:
 def run_page(page: Path, folder: Path) -> int:
     """Run a page's Python blocks in ``folder``, which must be the current directory; give how many ran.
 
-    A block with a title is saved as that file instead. A text block after a Python block is what that one prints,
-    figures, digests and paths aside; ``...`` stands for any lines.
+    A block with a title is saved as that file instead. Commands in a console block that begin with ``$ python`` are
+    run too, and end with 0. A text block after either is what that one prints, figures, digests and paths aside;
+    ``...`` stands for any lines.
     """
     names: dict[str, Any] = {"__name__": page.stem}
     ran, printed, ended = 0, "", False
@@ -59,6 +63,8 @@ def run_page(page: Path, folder: Path) -> int:
         elif block.kind == "python":
             printed, ended = _run(page, block, names), True
             ran += 1
+        elif block.kind == "console":
+            printed, ended = "".join(_typed(page, block, folder)), True
         elif block.kind == "text" and ended:
             pattern, shown = _pattern(block.text), masked(printed)
             assert re.fullmatch(pattern, "\n" + shown), (
@@ -78,6 +84,17 @@ def _run(page: Path, block: Block, names: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(out):
         exec(compile(source, f"{page.name}:{block.line}", "exec", dont_inherit=True), names)
     return out.getvalue()
+
+
+def _typed(page: Path, block: Block, folder: Path) -> Iterator[str]:
+    for line in block.text.splitlines():
+        if line.startswith("$ python "):
+            command = [sys.executable, *shlex.split(line)[2:]]
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+            )
+            assert done.returncode == 0, f"{page.name}:{block.line}: {line}\n{done.stdout}{done.stderr}"
+            yield done.stdout
 
 
 def masked(text: str) -> str:
