@@ -32,6 +32,7 @@ _SURE: Final = 3.0
 
 _OTHERS: Final = 2
 _MOST_VALUES: Final = 2_000
+_ROWS_A_TEXT: Final = 5
 _ANSWERED: Final = ("succeeded", "unchanged")
 _WORD: Final = re.compile(r"\w+", re.UNICODE)
 
@@ -182,7 +183,18 @@ def count_shares(rows: Rows[Any], fields: Mapping[str, Sequence[str]], source_fi
                     wild.add(name)
                     for other in fields:
                         crossed[other].pop(name, None)
+    if source_field is None:
+        crossed = {field: _categories(sources) for field, sources in crossed.items()}
     return Shares(rows=total, values=values, crossed=crossed)
+
+
+def _categories(sources: Mapping[str, dict[str, Counter[str]]]) -> dict[str, dict[str, Counter[str]]]:
+    """Leave out titles and other free text: what sorts records says the same of several of them."""
+    return {
+        name: groups
+        for name, groups in sources.items()
+        if sum(counts.total() for counts in groups.values()) >= _ROWS_A_TEXT * len(groups)
+    }
 
 
 def _said(record: Mapping[str, object], wanted: str | None, wild: set[str]) -> dict[str, str]:

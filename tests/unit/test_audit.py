@@ -211,7 +211,7 @@ class TestUnlike:
         """Five of a hundred hard rows do not say that one in fifty is wrong."""
         seen = Shares(rows=1_000, values={"category": Counter({"Audio": 20, "Cables": 980})}, crossed={})
         assert list(unlike({"category": {"Audio": 5, "Cables": 95}})(seen)) == []
-        assert list(unlike({"category": {"Audio": 15}})(seen)) == []
+        assert list(unlike({"category": {"Audio": 9}})(seen)) == []
 
 
 def test_runs_the_checks_it_is_given(confused: Run[Any]) -> None:
