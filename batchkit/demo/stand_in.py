@@ -71,11 +71,15 @@ def stand_in(folder: Folder, seed: int) -> Iterator[StandIn]:
         port = _free_port()
         folder.note(port=port)
     served = StandIn(port)
-    _await(served, folder, seed)
+    children: list[subprocess.Popen[bytes]] = []
     try:
+        _await(served, folder, seed, children)
         yield served
     finally:
         _stop(served)
+        for child in children:
+            child.terminate()
+            child.wait()
 
 
 def _free_port() -> int:
@@ -84,16 +88,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _await(served: StandIn, folder: Folder, seed: int) -> None:
+def _await(served: StandIn, folder: Folder, seed: int, children: list[subprocess.Popen[bytes]]) -> None:
     until = time.monotonic() + _PATIENCE
-    child: subprocess.Popen[bytes] | None = None
     while time.monotonic() < until:
         with contextlib.suppress(OSError):
             served.state()
             return
         # One that a killed demo had just started holds port and journal; then a second one leaves at once.
-        if child is None or child.poll() is not None:
-            child = _start(served, folder, seed)
+        if not children or children[-1].poll() is not None:
+            children.append(_start(served, folder, seed))
         time.sleep(0.05)
     raise ProviderError(
         f"the simulator does not answer on port {served.port}; what it said is in "
