@@ -37,10 +37,13 @@ __all__ = [
     "Trail",
     "Wait",
     "classify",
+    "elsewhere",
     "look",
+    "may_be",
     "observe",
     "owner",
     "resolve",
+    "stuck",
 ]
 
 MINUTE = 60.0
@@ -176,10 +179,10 @@ def observe(batch: Batch, trail: Trail, reading: Reading | None, known: Known, *
         return attrs.evolve(trail, failed=trail.failed + 1, void="the list could not be read")
     void = _void(batch, trail, reading, known)
     suspects = dict(trail.suspects)
-    if not _elsewhere(batch.place, reading.place):
+    if not elsewhere(batch.place, reading.place):
         at = reading.date if reading.date is not None else now
         for item in reading.items:
-            if item.id not in suspects and _may_be(batch, item, known):
+            if item.id not in suspects and may_be(batch, item, known):
                 suspects[item.id] = Suspect(
                     id=item.id, finding=Finding.RUNNING, since=at, seen_at=at, expires_at=item.expires_at
                 )
@@ -297,16 +300,8 @@ def resolve(
 
     opened = [s for s in trail.suspects.values() if s.open]
     for suspect in opened:
-        lasted = suspect.seen_at - suspect.since
-        if suspect.finding is Finding.MISSING and lasted >= VANISHED:
-            return held("doubt.vanished", f"the suspect {suspect.id} vanished before it could be opened")
-        if suspect.finding is Finding.UNREADABLE and lasted >= DAY:
-            return held(
-                "doubt.unreadable", f"the first result line of {suspect.id} is unreadable for 24 hours"
-            )
-        end = suspect.expires_at if suspect.finding is Finding.RUNNING else None
-        if end is not None and suspect.seen_at >= end + OVERDUE:
-            return held("doubt.overdue", f"the suspect {suspect.id} is more than an hour past its expiry")
+        if (lasting := stuck(suspect)) is not None:
+            return held(*lasting)
     if trail.no_list:
         return held("doubt.no_list", "this endpoint has no list of batches to look at")
     # The store's clock may jump, so its word alone is not enough: several attempts must have failed too.
@@ -328,7 +323,20 @@ def resolve(
     return Wait(until=now + MINUTE, why=f"{passed:.0f} s of {grace:.0f} s without a sign of it")
 
 
-def _elsewhere(intended: Place, seen: Place) -> bool:
+def stuck(suspect: Suspect) -> tuple[str, str] | None:
+    """Say why an open suspect is waited for no longer, as a code and a sentence; None while it is."""
+    lasted = suspect.seen_at - suspect.since
+    if suspect.finding is Finding.MISSING and lasted >= VANISHED:
+        return "doubt.vanished", f"the suspect {suspect.id} vanished before it could be opened"
+    if suspect.finding is Finding.UNREADABLE and lasted >= DAY:
+        return "doubt.unreadable", f"the first result line of {suspect.id} is unreadable for 24 hours"
+    end = suspect.expires_at if suspect.finding is Finding.RUNNING else None
+    if end is not None and suspect.seen_at >= end + OVERDUE:
+        return "doubt.overdue", f"the suspect {suspect.id} is more than an hour past its expiry"
+    return None
+
+
+def elsewhere(intended: Place, seen: Place) -> bool:
     """Tell whether two places certainly differ. What one of them was not told proves nothing."""
     return (
         intended.base_url != seen.base_url
@@ -338,7 +346,7 @@ def _elsewhere(intended: Place, seen: Place) -> bool:
 
 
 def _in_place(batch: Batch, reading: Reading, known: Known) -> bool:
-    if _elsewhere(batch.place, reading.place):
+    if elsewhere(batch.place, reading.place):
         return False
     if batch.place.workspace and batch.place.organization and batch.place == reading.place:
         return True
@@ -373,7 +381,8 @@ def _void(batch: Batch, trail: Trail, reading: Reading, known: Known) -> str:
     return ""
 
 
-def _may_be(batch: Batch, item: RemoteBatch, known: Known) -> bool:
+def may_be(batch: Batch, item: RemoteBatch, known: Known) -> bool:
+    """Tell whether a listed batch may be this one: its count, unclaimed, no stranger, no older than its head."""
     if item.total != batch.count or item.id in known.claimed or item.id in known.strangers:
         return False
     if batch.head is None:

@@ -12,9 +12,10 @@ from batchkit.ids import BatchId, RemoteId
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, NewEvent
 from batchkit.reading import Manifest, close_rows
 from batchkit.reasons import Reason
-from batchkit.resolver import WATCH, trail_of
+from batchkit.resolver import trail_of
 from batchkit.states import BatchState, RowEvent
 from batchkit.storage import Store
+from batchkit.watch import LENGTH, Watch
 
 __all__ = ["accept_missing", "adopt", "declare_absent", "give_up", "look_again"]
 
@@ -85,13 +86,15 @@ def declare_absent(
             f"batch {batch} may be {', '.join(suspects)}, which nobody has opened. Look at the provider's console first; "
             "to say so anyway: force=True"
         )
-    watch = {"count": held.count, "until": (trail.last or store.now()) + WATCH}
+    watch = Watch(
+        until=(trail.last or store.now()) + LENGTH, suspects=trail.suspects, overruled=frozenset(suspects)
+    )
     event = NewEvent(
         kind="doubt.declared_absent",
         severity="warn",
         data={"batch": batch, "by": by, "suspects": len(suspects)},
     )
-    notes = {**held.notes, "watch": watch, "declared_by": by}
+    notes = {**held.notes, "watch": watch.to_json(), "declared_by": by}
     return _move(store, lease, held, BatchState.ABSENT, notes, event, free=True)
 
 

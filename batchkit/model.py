@@ -287,7 +287,10 @@ class Batch:
 
 @attrs.frozen(kw_only=True)
 class BatchFacts:
-    """What else changes with a move of a batch. None: as it was; ``notes`` replaces the notes whole."""
+    """What else changes with a move of a batch. None: as it was; ``notes`` replaces the notes whole.
+
+    ``booked`` nano-dollars are added to what the batch spent: answers that were billed and that no row can use.
+    """
 
     claim: str | None = None
     remote_id: RemoteId | None = None
@@ -297,6 +300,7 @@ class BatchFacts:
     need: Need | None = None
     notes: Mapping[str, object] | None = None
     events: tuple[NewEvent, ...] = ()
+    booked: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ import base64
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -54,13 +55,16 @@ from batchkit.prices import Price
 from batchkit.reasons import Reason
 from batchkit.refusals import Refusals, budget_need, money_need, need_of, person_need, workspace_need
 from batchkit.remote import CreateAnswer, ListPage
-from batchkit.resolver import Resolver, note_suspect, open_doubt
+from batchkit.resolver import Resolver, open_doubt
 from batchkit.sendguard import SendGuard
 from batchkit.sizing import Requests
 from batchkit.source import Freezer, records
 from batchkit.spec import Spec
 from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState, RunState
 from batchkit.storage import Store
+from batchkit.suspects import note_suspect
+from batchkit.watch import LENGTH, REPLAYED_WITHIN, Watch
+from batchkit.watcher import Watcher
 
 __all__ = ["ChunkedSubmitter", "Sent"]
 
@@ -112,6 +116,7 @@ class ChunkedSubmitter(Generic[T]):
         max_bytes: int = 240_000_000,
         max_in_queue: int = 200_000,
         grace: float = GRACE,
+        cheap_grace: float | None = None,
         send_deadline: float = 600.0,
         prices: Mapping[str, Price] | None = None,
         workspace: str | None = None,
@@ -130,6 +135,8 @@ class ChunkedSubmitter(Generic[T]):
             max_in_queue: Most requests of this store that may wait at the provider.
             grace: Seconds of server time without a sign of a doubtful batch after which it counts as
                 absent; infinite leaves that to a person.
+            cheap_grace: The same for batches that cannot cost more than 5 cents, for who would rather pay
+                those twice than wait: 0 leaves the three readings that it always takes. None: as for all others.
             send_deadline: Seconds a batch may take from its intent to its last byte.
             prices: Prices that override the built-in table.
             workspace: The workspace to send to; a credential of another one is refused.
@@ -146,7 +153,8 @@ class ChunkedSubmitter(Generic[T]):
         self._workspace = workspace
         self._rng: Chance = rng or SystemChance()
         self._entropy = entropy
-        self._resolver = Resolver(store, self._gateway, grace=grace)
+        self._watcher = Watcher(store, self._gateway)
+        self._resolver = Resolver(store, self._gateway, self._watcher, grace=grace, cheap_grace=cheap_grace)
         self._builder = builder
         self._requests = Requests(store, builder, prices or {})
 
@@ -204,7 +212,15 @@ class ChunkedSubmitter(Generic[T]):
         if blocker := next((b for b in batches if _unresolved(b) and b.place == page.place), None):
             until = self._store.now() + MINUTE
             return Sent(wait_until=until, why=f"batch {blocker.id} is {blocker.state.value}")
-        return self._plan_and_send(lease, run, gateway, page, pending, limits, cap, stop)
+        self._watcher.notice(lease, run, page.place, page.items, batches)
+        deferred = self._watcher.deferred(run)
+        if deferred:
+            rows = self._store.rows(sorted(deferred))
+            pending -= sum(row.state is RowState.PENDING for row in rows)
+            if pending == 0:
+                why = "an answer that is paid for may be on its way to the rows that are left"
+                return Sent(wait_until=self._store.now() + MINUTE, why=why)
+        return self._plan_and_send(lease, run, gateway, page, pending, deferred, limits, cap, stop)
 
     def _plan_and_send(
         self,
@@ -213,12 +229,14 @@ class ChunkedSubmitter(Generic[T]):
         gateway: Gateway,
         page: ListPage,
         pending: int,
+        deferred: AbstractSet[RowId],
         limits: Limits,
         cap: int | None,
         stop: Callable[[], bool] | None,
     ) -> Sent:
+        sized = self._requests.sized(run.id, capped=cap is not None)
         chosen = plan(
-            self._requests.sized(run.id, capped=cap is not None),
+            (item for item in sized if item.row not in deferred) if deferred else sized,
             pending,
             limits,
             self._taken(page),
@@ -295,6 +313,10 @@ class ChunkedSubmitter(Generic[T]):
             notes["handed_over_at"] = answer.date
         if answer.request_id:
             notes["request_id"] = answer.request_id
+        if answer.handed_over and not isinstance(verdict, Doubtful):
+            # Something on the way may have sent the whole body twice, whatever the answer says.
+            at = answer.date if answer.date is not None else self._store.now()
+            notes["watch"] = Watch(until=at + LENGTH, latest=at + REPLAYED_WITHIN).to_json()
         match verdict:
             case Acknowledged():
                 return self._live(lease, batch, verdict, notes)

@@ -12,7 +12,7 @@ from batchkit.ids import Nonce, RemoteId
 from batchkit.model import Place
 from batchkit.remote import RemoteBatch
 
-__all__ = ["Finding", "Known", "Reading", "Suspect", "Trail"]
+__all__ = ["Finding", "Known", "Reading", "Suspect", "Trail", "suspects_from", "suspects_plain"]
 
 
 @attrs.frozen(kw_only=True)
@@ -114,21 +114,27 @@ class Trail:
     def to_json(self) -> dict[str, object]:
         """Give plain JSON for a batch's notes."""
         plain: dict[str, object] = attrs.asdict(self, recurse=False)
-        plain["suspects"] = [
-            [s.id, s.finding.value, s.since, s.seen_at, s.expires_at]
-            for _, s in sorted(self.suspects.items())
-        ]
+        plain["suspects"] = suspects_plain(self.suspects)
         return plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, object]) -> Trail:
         """Read what `to_json` gave."""
         fields = dict(plain)
-        listed = fields.pop("suspects", None)
-        suspects: dict[RemoteId, Suspect] = {}
-        if isinstance(listed, list):
-            for remote, finding, since, seen_at, expires_at in listed:
-                suspects[remote] = Suspect(
-                    id=remote, finding=Finding(finding), since=since, seen_at=seen_at, expires_at=expires_at
-                )
+        suspects = suspects_from(fields.pop("suspects", None))
         return cls(suspects=suspects, **fields)  # type: ignore[arg-type]
+
+
+def suspects_plain(suspects: Mapping[RemoteId, Suspect]) -> list[list[object]]:
+    """Give suspects as plain JSON."""
+    return [[s.id, s.finding.value, s.since, s.seen_at, s.expires_at] for _, s in sorted(suspects.items())]
+
+
+def suspects_from(listed: object) -> dict[RemoteId, Suspect]:
+    """Read what `suspects_plain` gave."""
+    return {
+        remote: Suspect(
+            id=remote, finding=Finding(finding), since=since, seen_at=seen_at, expires_at=expires_at
+        )
+        for remote, finding, since, seen_at, expires_at in (listed if isinstance(listed, list) else ())
+    }

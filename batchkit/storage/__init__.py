@@ -173,7 +173,8 @@ class BatchStore(Protocol):
 
         ``to`` equal to ``expect`` only applies the facts. Going to HELD remembers ``expect`` as
         ``held_from``; leaving HELD forgets it and the need. With ``free`` the rows that are SUBMITTED in
-        this batch become PENDING, keeping reason, tier, tries and resends. Raises IllegalTransition where
+        this batch become PENDING, keeping reason, tier, tries and resends. What the facts book is added to
+        what the batch spent. Raises IllegalTransition where
         the table has no such edge, StoreError where the batch is not in ``expect`` or where another batch
         has the remote id already.
         """

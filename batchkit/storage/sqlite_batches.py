@@ -243,7 +243,7 @@ class SQLiteBatches(SQLiteBase):
                 )
         connection.execute(
             "UPDATE batch SET state = ?, claim = ?, remote_id = ?, sent_at = ?, expires_at = ?, reserved = ?, held_from = ?, "
-            "need = ?, notes = ? WHERE id = ?",
+            "need = ?, notes = ?, spent = ? WHERE id = ?",
             (
                 batch.state.value,
                 batch.claim,
@@ -254,6 +254,7 @@ class SQLiteBatches(SQLiteBase):
                 None if batch.held_from is None else batch.held_from.value,
                 None if batch.need is None else dump(attrs.asdict(batch.need)),
                 dump(dict(batch.notes)),
+                batch.spent,
                 batch.id,
             ),
         )
@@ -273,7 +274,7 @@ def _after(batch: Batch, to: BatchState, facts: BatchFacts) -> Batch:
         changes["held_from"] = None
         if batch.state is BatchState.HELD:
             changes["need"] = None
-    return attrs.evolve(batch, state=to, **changes)
+    return attrs.evolve(batch, state=to, spent=batch.spent + facts.booked, **changes)
 
 
 def as_batch(found: tuple[Any, ...]) -> Batch:

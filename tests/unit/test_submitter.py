@@ -472,16 +472,19 @@ def test_an_absent_batch_is_watched_for_a_day() -> None:
 
 
 def test_a_batch_that_may_be_a_late_twin_keeps_the_reservation() -> None:
-    """While the list shows an unopened batch of its size, an absent batch stays reserved."""
+    """While the list shows an unopened batch of its size, an absent batch stays reserved; once opened, it does not."""
     rig = Rig(2)
     refuse_creates(rig, Response(status=500, body=b"oops"))
     sent = rig.send()
     assert sent.batch is not None
     reserved = rig.settle_doubt(sent.batch.id).reserved
-    strangers(rig, 2)
     rig.clock.sleep(30 * 3_600)
+    strangers(rig, 2)
     rig.resolve()
     assert rig.batch(sent.batch.id).reserved == reserved
+    rig.clock.sleep(3_600)
+    rig.resolve()
+    assert rig.batch(sent.batch.id).reserved == 0
 
 
 def test_a_stranger_of_the_same_size_is_opened_and_left_alone() -> None:

@@ -191,6 +191,17 @@ class BatchContract(StoreCase):
         events = store.docs(DocKind.EVENT, scope=f"run-{opened.run.id}")
         assert [json.loads(body)["kind"] for _, body in events] == ["batch.live"]
 
+    def test_what_is_booked_is_added_to_what_was_spent(self, store: Store) -> None:
+        """Booked amounts add up, also to what settled lines cost; facts without any leave it as it is."""
+        opened = an_open_run(store)
+        batch = opened.live([0])
+        store.settle(opened.lease, batch.id, [accepted(row) for row in opened.ids([0])])
+        before = store.batches(BatchWhere())[0].spent
+        for amount in (7, 0, 5):
+            facts = BatchFacts(booked=amount)
+            store.move_batch(opened.lease, batch.id, expect=B.LIVE, to=B.LIVE, facts=facts)
+        assert store.batches(BatchWhere())[0].spent == before + 12
+
     def test_a_move_to_the_same_state_only_applies_facts(self, store: Store) -> None:
         """``to`` equal to ``expect`` keeps the state."""
         opened = an_open_run(store)
