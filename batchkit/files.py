@@ -27,7 +27,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    # Beside its target, so that the rename stays within one file system; its name is short enough for all of them.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -117,9 +118,9 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, object
     count = 0
     with replacing(path) as raw:
         for row in rows:
-            raw.write(
-                json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass") + b"\n"
-            )
+            # A lone surrogate, which UTF-8 cannot carry, becomes JSON's own escape of it.
+            raw.write(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace"))
+            raw.write(b"\n")
             count += 1
     return count
 
