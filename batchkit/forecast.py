@@ -11,7 +11,7 @@ import attrs
 
 from batchkit import source
 from batchkit.builder import RequestBuilder
-from batchkit.ids import RowId
+from batchkit.ids import RowId, RowKey
 from batchkit.model import NANO, RowView, SourceRow
 from batchkit.money import expected, known_price, worst_case
 from batchkit.prices import Price
@@ -24,7 +24,7 @@ from batchkit.states import RowEvent, RowState
 FIRST_TIER_FAILS: Final = 0.05
 """Share of answers assumed to fail at a tier, where no pilot says better."""
 
-ANSWER_SHARE: Final = 0.4
+ANSWER_SHARE: Final = 0.3
 """Share of ``max_tokens`` assumed for a usual answer, where no pilot says better."""
 
 HOURS_A_WAVE: Final = (0.25, 1.0, 24.0)
@@ -100,20 +100,23 @@ def forecast(
 
 def _taken(rows: object, spec: Spec[Any]) -> object:
     if isinstance(rows, Rows):
-        return [{**(view.fields or {}), spec.key: view.key} for view in rows.views(source=True)]
+        return ({**(view.fields or {}), spec.key: view.key} for view in rows.views(source=True))
     return rows
 
 
-def _view(row: SourceRow, tier: int) -> RowView:
-    """Give the row as it would stand before its first request at a tier."""
-    return RowView(RowId(0), row.key, RowState.PENDING, None, tier, 0, 0, row.size, None, None, 0, 0)
+def _view(key: RowKey, size: int, tier: int) -> RowView:
+    """Give a row as it would stand before its first request at a tier."""
+    return RowView(RowId(0), key, RowState.PENDING, None, tier, 0, 0, size, None, None, 0, 0)
 
 
 class _Sums:
     def __init__(self, spec: Spec[Any], builder: RequestBuilder[Any], prices: Mapping[str, Price]) -> None:
         self._spec = spec
         self._builder = builder
-        self._tiers = [(tier, tier.price or known_price(tier.model, prices)) for tier in spec.tiers]
+        self._tiers = [
+            (tier, tier.price or known_price(tier.model, prices), self._unread(number))
+            for number, tier in enumerate(spec.tiers)
+        ]
         self.rows = self.sendable = self.size = self.worst = self.expected = 0
         self.refused: dict[Reason, int] = {}
 
@@ -125,14 +128,20 @@ class _Sums:
             return
         self.sendable += 1
         share = 1.0
-        for number, (tier, price) in enumerate(self._tiers):
-            size = self._builder.size(_view(row, number))
+        for number, (tier, price, unread) in enumerate(self._tiers):
+            size = self._builder.size(_view(row.key, row.size, number))
             usual = math.ceil(tier.max_tokens * ANSWER_SHARE)
-            self.expected += math.ceil(share * expected(size, usual, price))
+            self.expected += math.ceil(share * expected(size - unread, usual, price))
             if number == 0:
                 self.size += size
                 self.worst += worst_case(size, tier.max_tokens, price)
             share *= FIRST_TIER_FAILS
+
+    def _unread(self, tier: int) -> int:
+        """Give the bytes of a request that are no text for the model: names, parameters and the schema."""
+        empty = self._builder.size(_view(RowKey(""), 0, tier))
+        static = self._spec.static(tier, show_schema=False)
+        return empty - len(static.encode()) - len(self._spec.prompt_of(tier).user.encode())
 
     def forecast(self, scale: Scale) -> Forecast:
         by_rows = math.ceil(self.sendable / (0.9 * scale.max_rows))
@@ -156,7 +165,7 @@ class _Sums:
             hours=(waves * HOURS_A_WAVE[0], waves * HOURS_A_WAVE[1], waves * HOURS_A_WAVE[2]),
             warnings=tuple(f"{n:,} rows are not sent: {reason.value}" for reason, n in self.refused.items()),
             assumptions=(
-                "four characters to a token, nothing read from the cache",
+                "four bytes of text to a token, the schema not counted, nothing read from the cache",
                 f"an answer of {ANSWER_SHARE:.0%} of max_tokens, {FIRST_TIER_FAILS:.0%} of a tier's answers going to the next",
                 "batch prices; the interval covers answers and tokens of other lengths, not prices that change",
             ),
