@@ -31,6 +31,7 @@ from batchkit.model import (
     DocKind,
     Intent,
     Lease,
+    LedgerLine,
     Members,
     NewRun,
     Place,
@@ -133,6 +134,13 @@ class RowStore(Protocol):
         self, run: RunId, *, after: ResultId | None = None, limit: int = 1000
     ) -> Sequence[ResultView]:
         """Give up to ``limit`` results of a run's rows with an id above ``after``, in the order they were settled."""
+        ...
+
+    def ledger(self, run: RunId) -> Sequence[LedgerLine]:
+        """Count and sum the results of a run, one line for those of the same batch, event, tier, verdict and model.
+
+        Results that stand, each the answer of a staged row, have lines of their own.
+        """
         ...
 
 

@@ -151,6 +151,12 @@ class Database:
             except sqlite3.Error as error:
                 raise self._as_ours(error) from error
 
+    def __del__(self) -> None:
+        # `attach` and its like open a store that their caller never sees; from Python 3.13 on a connection that is
+        # merely dropped warns. A database that could not be opened has nothing to close.
+        with suppress(Exception):
+            self.close()
+
     def _live(self) -> sqlite3.Connection:
         if self._connection is None:
             raise StoreError("this store is closed; open it again to use it")

@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
+from operator import eq
 from typing import Any, Final
 
 from batchkit.errors import StoreError
 from batchkit.ids import MAX_ROWS, BatchId, Digest, ResultId, RowId, RowKey, RunId, row_id, run_of
-from batchkit.model import PAGE, ResultView, RowView, Tally, Usage, Where
+from batchkit.model import PAGE, LedgerLine, ResultView, RowView, Tally, Usage, Where
 from batchkit.reasons import Reason
 from batchkit.states import RowState
 from batchkit.storage import schema
@@ -33,16 +34,25 @@ _RESULT_JOIN = """
     LEFT JOIN result r ON r.id = s.result LEFT JOIN refusal f ON f.row = s.id
     LEFT JOIN name m ON m.id = r.model LEFT JOIN name b ON b.id = r.by
 """
+_ANSWER = ", r.answer"
+_ANSWER_JOIN = " LEFT JOIN result r ON r.id = s.result"
 _FILTER = """
     WHERE s.id > ? AND s.id < ? AND ((? >> s.state) & 1) AND ((? >> s.reason) & 1) AND ((? >> s.tier) & 1)
     AND (?6 IS NULL OR s.batch = ?6) AND ((? >> s.state) & 1) AND (s.state <> ? OR ((? >> s.reason) & 1))
     ORDER BY s.id LIMIT ?
 """
-# By (source of rows, results wanted): whole statements, put together once from the constants above.
+# By what is wanted of the result: whole statements, put together once from the constants above.
 _PAGE: Final = {
-    False: _STATE + " FROM row_state s" + _FILTER,
-    True: _STATE + _RESULT + " FROM row_state s" + _RESULT_JOIN + _FILTER,
+    "": _STATE + " FROM row_state s" + _FILTER,
+    "answer": _STATE + _ANSWER + " FROM row_state s" + _ANSWER_JOIN + _FILTER,
+    "all": _STATE + _RESULT + " FROM row_state s" + _RESULT_JOIN + _FILTER,
 }
+# Rows that were sent together stand alike: whether they do is found in a tenth of the time of reading each.
+_ALIKE: Final = """
+    SELECT count(*) FROM row_state WHERE id BETWEEN ? AND ? AND state = ? AND reason = ? AND tier = ? AND tries = ?
+    AND resends = ? AND batch IS ? AND result IS ? AND cost = ? AND answers = ?
+"""
+_ONE: Final = _STATE + " FROM row_state s WHERE s.id = ?"
 _ROWS: Final = {
     False: _STATE + " FROM json_each(?) j CROSS JOIN row_state s ON s.id = j.value",
     True: _STATE + _RESULT + " FROM json_each(?) j CROSS JOIN row_state s ON s.id = j.value" + _RESULT_JOIN,
@@ -52,6 +62,15 @@ _RESULTS: Final = """
         r.input, r.output, r.cache_write_5m, r.cache_write_1h, r.cache_read, r.cost, m.text, b.text
     FROM result r JOIN name m ON m.id = r.model JOIN name b ON b.id = r.by
     WHERE r.id > ? AND r.row >= ? AND r.row < ? ORDER BY r.id LIMIT ?
+"""
+_LEDGER: Final = """
+    SELECT r.batch, r.event, r.tier, r.verdict, m.text, s.result IS r.id AND s.state = ?, count(*), count(r.input),
+        coalesce(sum(r.input), 0), coalesce(sum(r.output), 0), coalesce(sum(r.cache_write_5m), 0),
+        coalesce(sum(r.cache_write_1h), 0), coalesce(sum(r.cache_read), 0), sum(r.cost)
+    FROM result r JOIN row_state s ON s.id = r.row JOIN name m ON m.id = r.model
+    WHERE r.row >= ? AND r.row < ?
+    GROUP BY r.batch, r.model, (r.event << 24) | (r.tier << 16) | (r.verdict << 8) | (s.result IS r.id AND s.state = ?1)
+    ORDER BY min(r.id)
 """
 _POSITION: Final = MAX_ROWS - 1
 _NO_RESULT: Final = ("", None, None, "", "")
@@ -101,12 +120,22 @@ class SQLiteRows(SQLiteBase):
             limit,
         )
         with self._db.read() as connection:
-            found = connection.execute(_PAGE[where.results], filters).fetchall()
+            wanted = "all" if where.results else "answer" if where.answers else ""
+            if not wanted and (first := connection.execute(_PAGE[""], (*filters[:-1], 1)).fetchone()):
+                alike = self._alike(connection, first, limit)
+                if alike is not None:
+                    return self._views_in_order(connection, alike, first, source=where.source)
+            found = connection.execute(_PAGE[wanted], filters).fetchall()
             return self._views(connection, found, source=where.source)
 
     def rows(self, ids: Sequence[RowId], *, source: bool = False, results: bool = False) -> Sequence[RowView]:
         """Give the rows with these ids, in the order asked for."""
         with self._db.read() as connection:
+            if not results and ids and ids[-1] - ids[0] == len(ids) - 1:
+                one: tuple[Any, ...] | None = connection.execute(_ONE, (ids[0],)).fetchone()
+                if one is not None and (alike := self._alike(connection, one, len(ids))) is not None:
+                    if all(map(eq, ids, alike)):
+                        return self._views_in_order(connection, alike, one, source=source)
             found = connection.execute(_ROWS[results], (json.dumps(list(ids)),)).fetchall()
             if len(found) != len(ids):
                 unknown = sorted(set(ids).difference(row[0] for row in found))
@@ -139,6 +168,29 @@ class SQLiteRows(SQLiteBase):
                 _RESULTS, (after or 0, row_id(run, 0), row_id(RunId(run + 1), 0), limit)
             ).fetchall()
         return [_result(*row) for row in found]
+
+    def ledger(self, run: RunId) -> Sequence[LedgerLine]:
+        """Count and sum the results of a run that are alike."""
+        with self._db.read() as connection:
+            found = connection.execute(
+                _LEDGER,
+                (schema.state_code(RowState.SUCCEEDED), row_id(run, 0), row_id(RunId(run + 1), 0)),
+            ).fetchall()
+        return [
+            LedgerLine(
+                None if batch is None else BatchId(batch),
+                schema.ROW_EVENTS[event],
+                tier,
+                schema.REASONS[verdict],
+                model,
+                bool(stands),
+                results,
+                answers,
+                Usage(*tokens),
+                cost,
+            )
+            for batch, event, tier, verdict, model, stands, results, answers, *tokens, cost in found
+        ]
 
     def _page_column(self, connection: sqlite3.Connection, run: RunId, column: str) -> Iterator[tuple[Any]]:
         statement = {
@@ -180,6 +232,13 @@ class SQLiteRows(SQLiteBase):
             self._pages.keep(page, packed)
         return packed
 
+    def _alike(self, connection: sqlite3.Connection, first: tuple[Any, ...], count: int) -> range | None:
+        """Give the ids of the ``count`` rows from this one on, if all of them stand as it does."""
+        id_, *values = first
+        last = id_ + count - 1
+        (alike,) = connection.execute(_ALIKE, (id_, last, *values)).fetchone()
+        return range(id_, last + 1) if alike == count else None
+
     def _views(
         self, connection: sqlite3.Connection, found: Sequence[tuple[Any, ...]], *, source: bool
     ) -> list[RowView]:
@@ -198,19 +257,53 @@ class SQLiteRows(SQLiteBase):
         self,
         connection: sqlite3.Connection,
         ids: Sequence[int],
-        found: Sequence[tuple[Any, ...]],
+        found: Sequence[tuple[Any, ...]] | tuple[Any, ...],
         *,
         source: bool,
     ) -> list[RowView]:
+        """Make views of rows in order of id; ``found`` is one tuple a row, or one for all where ids are a range."""
         views: list[RowView] = []
         low = 0
         while low < len(ids):
             page = ids[low] - (ids[low] & _POSITION) % PAGE
             high = bisect_left(ids, page + PAGE, low)
-            views.extend(_page_views(self._packed(connection, page), page, found[low:high], source=source))
+            packed = self._packed(connection, page)
+            if isinstance(ids, range):
+                views.extend(_alike_views(packed, page, ids[low:high], found, source=source))
+            else:
+                views.extend(_page_views(packed, page, found[low:high], source=source))
             low = high
             self._pages.trim()
         return views
+
+
+def _alike_views(
+    packed: PackedPage, page: int, ids: range, one: Sequence[Any], *, source: bool
+) -> Iterator[RowView]:
+    """Make the views of neighbours that all stand as ``one`` does."""
+    _, state, reason, *rest = one
+    tier, tries, resends, batch, result, cost, answers = map(repeat, rest)
+    offsets = range(ids.start - page, ids.stop - page)
+    return map(
+        _new_view,
+        zip(
+            ids,
+            packed.keys[offsets.start : offsets.stop],
+            repeat(schema.ROW_STATES[state]),
+            repeat(schema.REASONS[reason]),
+            tier,
+            tries,
+            resends,
+            packed.sizes[offsets.start : offsets.stop],
+            batch,
+            result,
+            cost,
+            answers,
+            packed.fields(offsets) if source else repeat(None),
+            *map(repeat, _NO_RESULT),
+            strict=False,  # what is the same for all is given without end
+        ),
+    )
 
 
 def _page_views(
@@ -223,7 +316,9 @@ def _page_views(
     offsets = [id_ - page for id_ in ids]
     fields = packed.fields(offsets) if source else repeat(None)
     latest: tuple[Iterable[Any], ...] = tuple(map(repeat, _NO_RESULT))
-    if result:
+    if len(result) == 1:
+        latest = (latest[0], *result, *latest[2:])
+    elif result:
         details, texts, *usage, models, people = result
         latest = (details, texts, map(_usage, zip(*usage, strict=True)), models, people)
     return map(

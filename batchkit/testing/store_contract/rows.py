@@ -76,6 +76,33 @@ class RowContract(StoreCase):
         untouched = store.rows(opened.ids([9]), results=True)[0]
         assert (untouched.answer, untouched.usage, untouched.result) == (None, None, None)
 
+    def test_the_answer_alone(self, store: Store) -> None:
+        """With ``answers`` a row has the answer of its latest result and nothing else of it."""
+        opened = an_open_run(store)
+        batch = opened.live([1])
+        store.settle(opened.lease, batch.id, [accepted(opened.ids([1])[0], b'{"a":1}')])
+        silent, answered, *_ = store.page(opened.run.id, Where(answers=True))
+        assert silent.answer is None
+        assert (answered.answer, answered.usage, answered.model) == (b'{"a":1}', None, "")
+        whole = store.page(opened.run.id, Where())[1]
+        assert answered._replace(answer=None) == whole
+
+    @pytest.mark.parametrize("odd", [0, 499, 500, 700, 1199])
+    def test_neighbours_that_stand_alike_and_one_that_does_not(self, store: Store, odd: int) -> None:
+        """Rows read the same however many of their neighbours stand as they do."""
+        opened = an_open_run(store, 1_200)
+        ids = opened.ids(range(1_200))
+        alike = store.rows(ids, source=True)
+        assert [row.id for row in alike] == ids
+        assert list(store.page(opened.run.id, Where(source=True), limit=1_200)) == list(alike)
+        assert [row.fields for row in alike] == [{"text": f"record {n}"} for n in range(1_200)]
+        opened.live([odd])
+        now = store.rows(ids, source=True)
+        assert [n for n, row in enumerate(now) if row.state is RowState.SUBMITTED] == [odd]
+        assert list(store.page(opened.run.id, Where(source=True), limit=1_200)) == list(now)
+        rest = store.page(opened.run.id, Where(states=frozenset({RowState.PENDING})), limit=1_200)
+        assert [row.id for row in rest] == [id_ for n, id_ in enumerate(ids) if n != odd]
+
     def test_pages_follow_each_other(self, store: Store) -> None:
         """Pages of any size give every row once, in order, and are full but for the last."""
         opened = an_open_run(store, PAGE + 120)

@@ -241,3 +241,44 @@ class SettleContract(StoreCase):
         assert store.settle(opened.lease, batches[0], [accepted(row)]).ignored == (row,)
         store.settle(opened.lease, last.id, [accepted(row)])
         assert [r.batch for r in store.results(opened.run.id)] == [*batches, last.id]
+
+    def test_the_ledger_counts_and_sums_what_is_alike(self, store: Store) -> None:
+        """The ledger has one line for results alike in batch, event, tier, verdict and model, summed, and counts each once."""
+        opened = an_open_run(store)
+        first, second = opened.live([0, 1, 2], "aaaaaaaa"), opened.live([3], "bbbbbbbb")
+        a, b, c, d = opened.ids([0, 1, 2, 3])
+        retried = Settled(
+            c, RowEvent.RETRIED, Reason.OUTPUT_EMPTY, 0, 1, 0, Reason.OUTPUT_EMPTY, usage=USAGE, cost=5
+        )
+        store.settle(opened.lease, first.id, [accepted(a), accepted(b), retried])
+        expired = Settled(d, RowEvent.RESENT, Reason.BATCH_EXPIRED, 0, 0, 1, Reason.BATCH_EXPIRED)
+        store.settle(opened.lease, second.id, [expired])
+        ledger = {(line.batch, line.event): line for line in store.ledger(opened.run.id)}
+        assert len(ledger) == len(store.ledger(opened.run.id)) == 3
+        both, one, none = accepted(a), retried, ledger[second.id, RowEvent.RESENT]
+        good = ledger[first.id, RowEvent.ACCEPTED]
+        assert (good.results, good.answers, good.stands, good.verdict) == (2, 2, True, None)
+        assert good.cost == 2 * both.cost
+        assert good.usage == tuple(2 * n for n in both.usage or ())
+        bad = ledger[first.id, RowEvent.RETRIED]
+        assert (bad.results, bad.stands, bad.verdict, bad.cost) == (1, False, one.verdict, 5)
+        assert (none.results, none.answers, none.cost, sum(none.usage)) == (1, 0, 0, 0)
+
+    def test_only_the_result_that_is_the_rows_answer_stands(self, store: Store) -> None:
+        """Of two results of one row the ledger's line of the later, accepted one stands, and the other's does not."""
+        opened = an_open_run(store)
+        row = opened.ids([0])[0]
+        empty = Reason.OUTPUT_EMPTY
+        retried = Settled(row, RowEvent.RETRIED, empty, 0, 1, 0, empty, usage=USAGE, cost=1)
+        store.settle(opened.lease, opened.live([0], "aaaaaaaa").id, [retried])
+        store.settle(opened.lease, opened.live([0], "bbbbbbbb").id, [accepted(row)])
+        assert [(line.event, line.stands) for line in store.ledger(opened.run.id)] == [
+            (RowEvent.RETRIED, False),
+            (RowEvent.ACCEPTED, True),
+        ]
+
+    def test_the_ledger_is_of_one_run(self, store: Store) -> None:
+        """Results of another run are not in a run's ledger."""
+        opened, other = an_open_run(store), an_open_run(store, name="other")
+        store.settle(opened.lease, opened.live([0]).id, [accepted(opened.ids([0])[0])])
+        assert store.ledger(other.run.id) == []
