@@ -10,8 +10,9 @@ import attrs
 
 from batchkit.equations import Applied, answered_tier, every_result, use_of
 from batchkit.files import write_table
-from batchkit.model import NANO, Run, Usage
+from batchkit.model import NANO, BatchWhere, Run, Usage
 from batchkit.storage import Store
+from batchkit.watch import twins_of
 
 if TYPE_CHECKING:
     import pandas
@@ -69,6 +70,14 @@ class Bill:
             entry = sums.setdefault(key, [0] * 7)
             for at, amount in enumerate((1, *result.usage, result.cost)):
                 entry[at] += amount
+        for batch in store.batches(BatchWhere(run=run.id)):
+            for share in (share for twin in twins_of(batch) for share in twin.shares if twin.read_at):
+                if not any(share.usage):
+                    continue
+                key = (share.model, share.tier, share.use, share.verdict or "not judged")
+                entry = sums.setdefault(key, [0] * 7)
+                for at, amount in enumerate((share.lines, *share.usage, share.cost)):
+                    entry[at] += amount
         lines = [
             BillLine(
                 model=model,

@@ -20,15 +20,16 @@ from batchkit.chance import Chance, SystemChance
 from batchkit.clock import Clock, SystemClock
 from batchkit.errors import LeaseLost, ProviderError, UsageError
 from batchkit.escalator import Escalator
-from batchkit.ids import BatchId, RemoteId
+from batchkit.inhand import InHand
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Tally
+from batchkit.polling import Poller, hold
 from batchkit.prices import Price
 from batchkit.reading import FileReading, Manifest, Pricing, differences
 from batchkit.reasons import Reason
-from batchkit.remote import RemoteBatch
 from batchkit.spec import Spec
 from batchkit.states import BatchState, RowEvent
 from batchkit.storage import Store
+from batchkit.twins import TwinCollector
 from batchkit.validator import Validator
 
 __all__ = ["Collected", "ResultCollector"]
@@ -38,7 +39,6 @@ T = TypeVar("T")
 LEASE = 60.0
 """Seconds a lease lives without a write."""
 MINUTE = 60.0
-HOUR = 3_600.0
 DAY = 86_400.0
 KEPT_FOR = 29 * DAY
 """Results can be read for this long after a batch was created."""
@@ -47,12 +47,6 @@ APART = 600.0
 """Seconds between two readings that count as two."""
 READINGS = 3
 """Complete readings that must disagree before a person is asked."""
-MISSES = 10
-"""Times in a row that a known batch must be unknown to the API, besides 24 hours, before a person is asked."""
-TOGETHER = 10.0
-"""Seconds within which polls are made in one go."""
-BY_ID = 3
-"""Running batches up to which each is asked for by id; more are looked up in the list."""
 
 
 @attrs.frozen(kw_only=True)
@@ -114,8 +108,15 @@ class ResultCollector(Generic[T]):
         self._escalator = escalator or Escalator(builder.spec)
         self._builder = builder
         self._pricing = Pricing(tiers=builder.spec.tiers, prices=dict(prices or {}))
-        self._rng: Chance = rng or SystemChance()
-        self._next_look: dict[BatchId, float] = {}
+        self._poller = Poller(store, self._gateway, rng or SystemChance())
+        self._twins = TwinCollector(
+            store,
+            self._gateway,
+            builder=builder,
+            validator=self._validator,
+            escalator=self._escalator,
+            pricing=self._pricing,
+        )
 
     def fetch(self, name: str) -> Tally:
         """Ask after the batches of a run once, settle what has ended, and give the run's rows as they are now.
@@ -138,11 +139,10 @@ class ResultCollector(Generic[T]):
             self.poll(lease, run)
             for batch in self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.ENDED}))):
                 self.collect(lease, run, batch)
+            self.twins(lease, run)
         finally:
             self._store.release(lease)
         return self._store.tally(run.id)
-
-    # ---------------------------------------------------------------- poll
 
     def poll(self, lease: Lease, run: Run) -> float | None:
         """Ask after the run's running batches, if it is time; give when to ask next.
@@ -151,87 +151,25 @@ class ResultCollector(Generic[T]):
             ProviderError: the API refuses the credential (401, 402, 403); the run should pause.
             LeaseLost: another process moves the run now.
         """
-        live = self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.LIVE})))
-        now = self._store.now()
-        looks = {batch.id: self._next_look.get(batch.id, now) for batch in live}
-        # Once somebody has to ask, those whose turn is near are asked after too: fewer passes, no more calls.
-        near = now + TOGETHER if any(at <= now for at in looks.values()) else now
-        due = [batch for batch in live if looks[batch.id] <= near]
-        self._next_look = looks
-        listed = self._listed() if len(due) > BY_ID else {}
-        for batch in due:
-            if self._look(lease, batch, listed, now):
-                del self._next_look[batch.id]
-        return min(self._next_look.values(), default=None)
+        return self._poller.poll(lease, run)
 
     def cancel(self, lease: Lease, run: Run) -> float | None:
         """Ask the API to cancel the run's running batches, each once; give when to ask again.
 
         What was finished before the cancellation is paid for and is collected when the batch has ended.
         """
-        wake: float | None = None
-        for batch in self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.LIVE}))):
-            if batch.remote_id is None or batch.notes.get("cancel_asked"):
-                continue
-            try:
-                self._gateway.cancel(batch.remote_id)
-            except ProviderError as error:
-                # Refused for good means that it has ended meanwhile; the next poll sees that.
-                if error.status is None or error.status >= 500 or error.status == 429:
-                    wake = self._store.now() + MINUTE
-                    continue
-            self._stay(lease, batch, {**batch.notes, "cancel_asked": self._store.now()})
-            self._next_look.pop(batch.id, None)
-        return wake
+        return self._poller.cancel(lease, run)
 
-    def _listed(self) -> dict[RemoteId, RemoteBatch]:
-        try:
-            return {item.id: item for item in self._gateway.list(100).items}
-        except ProviderError:
-            return {}
+    def twins(
+        self, lease: Lease, run: Run, *, stop: Callable[[], bool] | None = None
+    ) -> tuple[bool, float | None]:
+        """Read the late twins of the run's batches; give whether one was booked, and when to look again.
 
-    def _look(self, lease: Lease, batch: Batch, listed: Mapping[RemoteId, RemoteBatch], now: float) -> bool:
-        """Look after one batch; tell whether it is no longer running."""
-        assert batch.remote_id is not None
-        try:
-            found = listed.get(batch.remote_id) or self._gateway.retrieve(batch.remote_id)
-        except ProviderError as error:
-            if error.status in {401, 402, 403}:
-                raise
-            self._next_look[batch.id] = now + (error.retry_after or MINUTE)
-            return False
-        if found is None:
-            return self._missed(lease, batch, now)
-        notes = {
-            name: value for name, value in batch.notes.items() if name not in {"missing_since", "misses"}
-        }
-        if found.ended:
-            notes |= {"counts": dict(found.counts), "ended_at": found.ended_at}
-            self._move(lease, batch, BatchState.ENDED, BatchFacts(notes=notes))
-            return True
-        if found.expires_at is not None and (found.seen_at or 0.0) >= found.expires_at + HOUR:
-            self._hold(
-                lease, batch, "batch.overdue", "it is still running more than an hour past its expiry", notes
-            )
-            return True
-        if notes != batch.notes:
-            self._stay(lease, batch, notes)
-        age = max((found.seen_at or found.created_at) - found.created_at, 0.0)
-        self._next_look[batch.id] = now + min(max(age / 10, 10.0), 300.0) * (0.8 + 0.4 * self._rng.random())
-        return False
-
-    def _missed(self, lease: Lease, batch: Batch, now: float) -> bool:
-        """A 404 proves nothing for a day, and never makes a row go out again."""
-        since, misses = batch.notes.get("missing_since"), batch.notes.get("misses")
-        since = since if isinstance(since, int | float) else now
-        misses = misses + 1 if isinstance(misses, int) else 1
-        notes = {**batch.notes, "missing_since": since, "misses": misses}
-        if now - since >= DAY and misses >= MISSES:
-            self._hold(lease, batch, "batch.missing", "the API has not known it for 24 hours", notes)
-            return True
-        self._stay(lease, batch, notes)
-        self._next_look[batch.id] = now + 300.0 * (0.8 + 0.4 * self._rng.random())
-        return False
+        Raises:
+            ProviderError: the API refuses the credential (401, 402, 403).
+            LeaseLost: another process moves the run now.
+        """
+        return self._twins.collect(lease, run, stop=stop)
 
     # ---------------------------------------------------------------- collect
 
@@ -264,6 +202,7 @@ class ResultCollector(Generic[T]):
         if isinstance(next_at, int | float) and next_at > now:
             return Collected(batch=batch, wait_until=float(next_at))
         batch = self._warned(lease, batch)
+        in_hand = InHand.taken_up(self._store, lease, batch)
         manifest = Manifest.load(self._store, self._builder, batch)
         reading = FileReading(
             self._store,
@@ -274,17 +213,26 @@ class ResultCollector(Generic[T]):
             escalator=self._escalator,
             pricing=self._pricing,
             canceling=canceling,
+            careful=in_hand.note if in_hand.careful else None,
+            unjudged=in_hand.unjudged,
         )
         try:
             counts = self._counts(batch)
             with self._gateway.results(remote) as chunks:
                 finished = reading.read(chunks, stop)
         except ProviderError as error:
+            batch = in_hand.put_down(batch)
             if error.status in {401, 402, 403}:
+                self._stay(lease, batch, batch.notes)
                 raise
             reading.flush()
             return self._broken(lease, run, batch, reading, error)
+        except BaseException:
+            in_hand.dropped(reading.in_hand)
+            raise
+        batch = in_hand.put_down(batch)
         if not finished:
+            self._stay(lease, batch, batch.notes)
             return Collected(batch=batch, lines=reading.settled, wait_until=now, need=reading.need)
         return self._judged(lease, batch, reading, counts)
 
@@ -327,7 +275,7 @@ class ResultCollector(Generic[T]):
         if readings >= READINGS:
             told = ", ".join(f"{name}: {value}" for name, value in wrong.items())
             why = f"three complete readings do not agree with what was sent ({told})"
-            moved = self._hold(lease, batch, "batch.inconsistent", why, notes)
+            moved = hold(self._store, lease, batch, "batch.inconsistent", why, notes)
             return Collected(batch=moved, lines=reading.settled, need=reading.need)
         moved = self._stay(lease, batch, notes)
         return Collected(batch=moved, lines=reading.settled, wait_until=next_at, need=reading.need)
@@ -358,7 +306,12 @@ class ResultCollector(Generic[T]):
     def _unrecoverable(self, lease: Lease, batch: Batch, reading: FileReading[T]) -> Collected:
         lines = reading.close_rows(RowEvent.RESULTS_GONE, Reason.BATCH_UNRECOVERABLE)
         event = NewEvent(kind="batch.unrecoverable", severity="page", data={"batch": batch.id, "rows": lines})
-        moved = self._move(lease, batch, BatchState.UNRECOVERABLE, BatchFacts(reserved=0, events=(event,)))
+        moved = self._move(
+            lease,
+            batch,
+            BatchState.UNRECOVERABLE,
+            BatchFacts(reserved=0, notes=batch.notes, events=(event,)),
+        )
         return Collected(batch=moved, lines=lines)
 
     def _warned(self, lease: Lease, batch: Batch) -> Batch:
@@ -380,19 +333,6 @@ class ResultCollector(Generic[T]):
 
     def _stay(self, lease: Lease, batch: Batch, notes: Mapping[str, object], *events: NewEvent) -> Batch:
         return self._move(lease, batch, batch.state, BatchFacts(notes=notes, events=events))
-
-    def _hold(self, lease: Lease, batch: Batch, code: str, why: str, notes: Mapping[str, object]) -> Batch:
-        fixes = [f"look_again({batch.id})", f"give_up({batch.id})"]
-        if batch.state is BatchState.ENDED:
-            fixes.insert(1, f"accept_missing({batch.id})")
-        need = Need(
-            who="person",
-            why=f"batch {batch.id} ({batch.count:,} rows): {why}. No row was sent again",
-            fix="python -m batchkit status STORE, then one of " + ", ".join(fixes),
-            code=code,
-        )
-        event = NewEvent(kind="run.needs_person", severity="page", data={"batch": batch.id, "code": code})
-        return self._move(lease, batch, BatchState.HELD, BatchFacts(need=need, notes=notes, events=(event,)))
 
 
 def _created(batch: Batch) -> float:

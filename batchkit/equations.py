@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -15,6 +15,7 @@ from batchkit.model import Batch, BatchWhere, DocKind, ResultView, Run, Tally, W
 from batchkit.standing import scope_of
 from batchkit.states import BatchState, RowEvent, RowState
 from batchkit.storage import Store
+from batchkit.watch import twins_of, was_late
 
 _PAGE: Final = 5_000
 NEVER_SENT: Final = frozenset({BatchState.REJECTED, BatchState.ABSENT})
@@ -178,7 +179,7 @@ def count(store: Store, run: Run, *, tally: Tally, applied: Applied) -> Equation
         tally: its rows, as counted by the caller at the same moment.
         applied: the results that stand at that moment.
     """
-    batches = [b for b in store.batches(BatchWhere(run=run.id)) if b.state not in NEVER_SENT]
+    batches = store.batches(BatchWhere(run=run.id))
     submissions, money = _from_results(store, run, batches, tally.in_state(RowState.SUBMITTED), applied)
     return Equations(
         rows=RowSum(source=run.rows, buckets={outcome.value: n for outcome, n in tally.outcomes.items()}),
@@ -189,17 +190,23 @@ def count(store: Store, run: Run, *, tally: Tally, applied: Applied) -> Equation
 
 
 def _from_results(
-    store: Store, run: Run, batches: list[Batch], submitted: int, applied: Applied
+    store: Store, run: Run, batches: Sequence[Batch], submitted: int, applied: Applied
 ) -> tuple[SubmissionSum, MoneySum]:
-    lines = missing = 0
-    spent = {"applied": 0, "not_accepted": 0, "duplicate": 0, "unused": 0}
+    twins = _Twins.of(batches)
+    lines, missing = twins.lines, twins.missing
+    spent = {"applied": 0, "not_accepted": 0, **twins.spent}
     for result in every_result(store, run):
         if result.batch is not None:
             lines += result.event not in _NO_LINE
             missing += result.event in _NO_LINE
         spent[use_of(result, applied)] += result.cost
     return (
-        SubmissionSum(sent=sum(b.count for b in batches), lines=lines, in_flight=submitted, missing=missing),
+        SubmissionSum(
+            sent=sum(b.count for b in batches if b.state not in NEVER_SENT) + twins.extra,
+            lines=lines,
+            in_flight=submitted + twins.in_flight,
+            missing=missing,
+        ),
         MoneySum(
             usage=sum(spent.values()),
             batches=sum(b.spent for b in batches),
@@ -207,6 +214,37 @@ def _from_results(
             **spent,
         ),
     )
+
+
+@attrs.frozen(kw_only=True)
+class _Twins:
+    """What second remote batches of one create add to the sums: their lines changed no row, so no result tells."""
+
+    extra: int
+    lines: int
+    in_flight: int
+    missing: int
+    spent: Mapping[str, int]
+
+    @classmethod
+    def of(cls, batches: Sequence[Batch]) -> _Twins:
+        """Sum them over the batches of a run."""
+        extra = lines = in_flight = missing = 0
+        spent = {"duplicate": 0, "unused": 0}
+        for batch in batches:
+            for twin in twins_of(batch):
+                own = was_late(batch) and twin.remote_id == batch.remote_id
+                extra += 0 if own else batch.count
+                if own and batch.state is BatchState.UNRECOVERABLE:
+                    missing += batch.count - batch.lines
+                elif twin.read_at is None:
+                    in_flight += batch.count - (batch.lines if own else 0)
+                else:
+                    lines += twin.lines - twin.applied
+                    missing += batch.count - twin.lines
+                    for share in twin.shares:
+                        spent[share.use] += share.cost
+        return cls(extra=extra, lines=lines, in_flight=in_flight, missing=missing, spent=spent)
 
 
 def use_of(result: ResultView, applied: Applied) -> str:

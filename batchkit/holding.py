@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
+
+import attrs
 
 from batchkit.builder import RequestBuilder
 from batchkit.doubt import GRACE, Finding, Trail, look
 from batchkit.errors import DoubtHeld, UsageError
 from batchkit.ids import BatchId, RemoteId
-from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, NewEvent
+from batchkit.model import Batch, BatchFacts, BatchWhere, DocKind, Lease, NewEvent, Place
 from batchkit.reading import Manifest, close_rows
 from batchkit.reasons import Reason
 from batchkit.resolver import trail_of
 from batchkit.states import BatchState, RowEvent
 from batchkit.storage import Store
-from batchkit.watch import LENGTH, Watch
+from batchkit.suspects import place_scope
+from batchkit.twins import book
+from batchkit.watch import LENGTH, Watch, set_aside, twins_of
 
-__all__ = ["accept_missing", "adopt", "declare_absent", "give_up", "look_again"]
+__all__ = ["accept_missing", "adopt", "declare_absent", "disown", "give_up", "look_again", "trust_place"]
 
 T = TypeVar("T")
 
 _READINGS = frozenset(
-    {"readings", "read_at", "read_next", "differences", "missing_since", "misses", "broken"}
+    {"readings", "read_at", "read_next", "differences", "missing_since", "misses", "broken", "in_hand"}
 )
 
 
@@ -38,6 +43,7 @@ def look_again(store: Store, lease: Lease, batch: BatchId) -> Batch:
     notes = {name: value for name, value in held.notes.items() if name not in _READINGS}
     if held.held_from is BatchState.DOUBTFUL:
         notes["doubt"] = _restarted(store, held).to_json()
+    notes["twins"] = set_aside([attrs.evolve(twin, readings=0, counted_at=None) for twin in twins_of(held)])
     assert held.held_from is not None
     return _move(store, lease, held, held.held_from, notes)
 
@@ -107,6 +113,10 @@ def accept_missing(
         UsageError: the batch is not held from ended or late.
     """
     held = _held(store, batch, BatchState.ENDED, BatchState.LATE)
+    if held.held_from is BatchState.LATE:
+        (own,) = (twin for twin in twins_of(held) if twin.remote_id == held.remote_id)
+        noted = attrs.evolve(held, notes={**held.notes, "declared_by": by})
+        return book(store, lease, noted, attrs.evolve(own, read_at=store.now()))
     lines = _close(store, lease, held, builder, RowEvent.MISSING_ACCEPTED, Reason.BATCH_MISSING_RESULT)
     event = NewEvent(
         kind="batch.missing_accepted", severity="warn", data={"batch": batch, "by": by, "rows": lines}
@@ -129,6 +139,23 @@ def give_up(store: Store, lease: Lease, batch: BatchId, builder: RequestBuilder[
     event = NewEvent(kind="batch.given_up", severity="warn", data={"batch": batch, "by": by, "rows": lines})
     notes = {**held.notes, "declared_missing": lines, "declared_by": by}
     return _move(store, lease, held, BatchState.UNRECOVERABLE, notes, event, reserved=0)
+
+
+def trust_place(store: Store, place: Place, *, by: str) -> None:
+    """Let absence be concluded again without a person in a place where a batch turned up late before."""
+    body = json.dumps({"at": store.now(), "by": by})
+    store.append(DocKind.READING, place_scope(place), body.encode())
+
+
+def disown(store: Store, place: Place, remotes: Iterable[RemoteId], *, by: str) -> None:
+    """Say that remote batches which carry this store's keys under unknown nonces are no reason to wait.
+
+    They were sent by a copy of this store, or by this one before it was set back. What they paid for is
+    not known here, so rows that go on are paid for again.
+    """
+    named = list(remotes)
+    store.dismiss(place.workspace, named)
+    store.append(DocKind.READING, "disowned", json.dumps({"by": by, "remote_ids": named}).encode())
 
 
 def _held(store: Store, batch: BatchId, *origins: BatchState) -> Batch:

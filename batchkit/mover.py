@@ -25,6 +25,7 @@ from batchkit.states import BatchState, RowEvent, RowState, RunState
 from batchkit.storage import Store
 from batchkit.submitter import ChunkedSubmitter, Sent
 from batchkit.troubles import Troubles
+from batchkit.watcher import watched_until
 
 T = TypeVar("T")
 
@@ -177,6 +178,8 @@ class Pass(Generic[T]):
         """Do what can be done, step by step; give the moments at which there may be more."""
         self._run = carry_out(self._store, self._lease, self._run)
         self._settle_judgements()
+        if self._run.state is RunState.CLOSED:
+            return self._watched()
         if self._run.state not in _MOVABLE:
             return []
         clean = True
@@ -191,6 +194,19 @@ class Pass(Generic[T]):
                 self._wait(wake)
         if clean and self._run.state in _MOVABLE:
             self._run = self._troubles.over(self._run)
+        return self._wakes
+
+    def _watched(self) -> list[float]:
+        """Look after what may still turn up of a closed run, when its time has come; book what did."""
+        until = watched_until(self._store.batches(BatchWhere(run=self._run.id)))
+        if until is None or until > self._store.now():
+            return [] if until is None else [until]
+        try:
+            self._resolve()
+            self._collect_twins()
+        except ProviderError as error:
+            self._wait(self._store.now() + (error.retry_after or _MINUTE))
+        issue_receipt(self._store, self._run)
         return self._wakes
 
     # ---------------------------------------------------------------- steps
@@ -224,6 +240,14 @@ class Pass(Generic[T]):
             self._wait(collected.wait_until)
             if collected.need is not None:
                 self._pause(collected.need)
+            self._run = self._spending.warned(self._lease, self._run)
+        self._collect_twins()
+
+    def _collect_twins(self) -> None:
+        """Read what a second remote batch of one create brings."""
+        booked, wake = self._parts.collector.twins(self._lease, self._run, stop=self._stop)
+        self._wait(wake)
+        if booked:
             self._run = self._spending.warned(self._lease, self._run)
 
     def _resolve(self) -> None:
@@ -279,6 +303,7 @@ class Pass(Generic[T]):
             facts=RunFacts(needs=(), events=(NewEvent(kind="run.balanced", data={"rows": self._run.rows}),)),
         )
         self._wakes.clear()
+        self._wait(watched_until(self._store.batches(BatchWhere(run=self._run.id))))
 
     # ---------------------------------------------------------------- parts of steps
 

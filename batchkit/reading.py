@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
 import attrs
 
 from batchkit.builder import RequestBuilder
-from batchkit.escalator import Escalator
+from batchkit.escalator import Disposition, Escalator
 from batchkit.ids import CustomId, RowId
 from batchkit.lines import CutLine, LineSplitter
 from batchkit.model import Batch, Lease, Need, Settled, Usage
@@ -19,7 +20,8 @@ from batchkit.reasons import Reason
 from batchkit.states import RowEvent, RowState
 from batchkit.storage import Store
 from batchkit.tier import Tier
-from batchkit.validator import ResultLine, Validator
+from batchkit.validator import ResultLine, Validator, billed
+from batchkit.verdict import Verdict
 
 __all__ = ["FileReading", "Manifest", "Pricing", "differences"]
 
@@ -107,6 +109,7 @@ class FileReading(Generic[T]):
         foreign: Lines whose custom id is none of the batch's.
         unreadable: Lines that are no result and belong to no member that can be told.
         need: What money is missing, where a line said so.
+        in_hand: The number of the member whose line is being judged, while a rule of the user's may run.
     """
 
     def __init__(
@@ -120,8 +123,23 @@ class FileReading(Generic[T]):
         escalator: Escalator,
         pricing: Pricing,
         canceling: bool = False,
+        careful: Callable[[int], None] | None = None,
+        unjudged: AbstractSet[int] = frozenset(),
     ) -> None:
-        """Prepare one reading."""
+        """Prepare one reading.
+
+        Args:
+            store: Takes the pages.
+            lease: The right to move the run.
+            batch: Whose file it is.
+            manifest: Its members.
+            validator: Judges the lines.
+            escalator: Decides what happens to the rows.
+            pricing: Prices the answers.
+            canceling: The run is being canceled.
+            careful: Is told the number of every member before its line is judged.
+            unjudged: Numbers of members whose judging never came to its end: they are quarantined unjudged.
+        """
         self._store = store
         self._lease = lease
         self._batch = batch
@@ -130,6 +148,9 @@ class FileReading(Generic[T]):
         self._escalator = escalator
         self._pricing = pricing
         self._canceling = canceling
+        self._careful = careful
+        self._unjudged = unjudged
+        self.in_hand: int | None = None
         self._seen = bytearray(len(manifest.rows))
         self._ahead: list[tuple[int, ResultLine]] = []
         self._page: list[Settled] = []
@@ -185,10 +206,15 @@ class FileReading(Generic[T]):
         numbers = list(self._manifest.still_open())
         return close_rows(self._store, self._lease, self._batch, self._manifest, numbers, event, reason)
 
+    @property
+    def digest(self) -> str:
+        """Give the SHA-256 of what was read so far."""
+        return self._hash.hexdigest()
+
     def facts(self) -> dict[str, object]:
         """Give what the batch's notes keep of a complete reading."""
         return {
-            "sha256": self._hash.hexdigest(),
+            "sha256": self.digest,
             "bytes": self._bytes,
             "lines_read": self.lines,
             "kinds": dict(self.kinds),
@@ -203,7 +229,7 @@ class FileReading(Generic[T]):
             self._seen,
             self._manifest.open,
         )
-        kinds, judge, ahead = self.kinds, self._judge, self._ahead
+        kinds, judge, spare, ahead = self.kinds, self._judge, self._spare, self._ahead
         needs_row = self._validator.needs_row
         for raw in lines:
             line = read(raw)
@@ -222,6 +248,7 @@ class FileReading(Generic[T]):
                 continue
             kinds[kind] = kinds.get(kind, 0) + 1
             if not waiting[number]:
+                spare(number, line)
                 continue
             if needs_row:
                 ahead.append((number, line))
@@ -257,11 +284,13 @@ class FileReading(Generic[T]):
         """Judge one line and put what it does to its row on the page."""
         manifest = self._manifest
         tier, tries, resends, reason = manifest.standings[number]
-        verdict = self._validator.judge(line, fields)
-        said, detail, _, text, usage, model = verdict
-        done = self._escalator.decide(
-            said, tier=tier, tries=tries, resends=resends, canceling=self._canceling
-        )
+        said, detail, _, text, usage, model = self._verdict(number, line, fields)
+        if number in self._unjudged:
+            done = _unfinished(tier, tries, resends)
+        else:
+            done = self._escalator.decide(
+                said, tier=tier, tries=tries, resends=resends, canceling=self._canceling
+            )
         amount = 0 if usage is None else self._cost(usage, self._pricing.of(tier, model))
         # The positional form, past the generated __new__: this runs once for every line.
         self._page.append(
@@ -286,6 +315,20 @@ class FileReading(Generic[T]):
         manifest.open[number] = 0
         if done.event is RowEvent.MONEY_PAUSED and self.need is None:
             self.need = _money_need(self._batch, detail)
+
+    def _spare(self, number: int, line: ResultLine) -> None:
+        """Do nothing with the line of a member that does not wait: it was settled by an earlier reading."""
+
+    def _verdict(self, number: int, line: ResultLine, fields: Mapping[str, str | None] | None) -> Verdict[T]:
+        if number in self._unjudged:
+            raw, usage, model = billed(line)
+            return Verdict(Reason.OUTPUT_RULE, "did not finish", None, raw, usage, model)
+        if self._careful is not None:
+            self._careful(number)
+        self.in_hand = number
+        verdict = self._validator.judge(line, fields)
+        self.in_hand = None
+        return verdict
 
     def _settle(self) -> None:
         page, self._page = self._page, []
@@ -344,6 +387,12 @@ def differences(
                 f"provider {dict(sorted(told.items()))}, file {dict(sorted(reading.kinds.items()))}"
             )
     return wrong
+
+
+def _unfinished(tier: int, tries: int, resends: int) -> Disposition:
+    return Disposition(
+        event=RowEvent.QUARANTINED, reason=Reason.OUTPUT_RULE, tier=tier, tries=tries + 1, resends=resends
+    )
 
 
 def _money_need(batch: Batch, detail: str) -> Need:

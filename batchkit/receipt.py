@@ -23,6 +23,7 @@ from batchkit.reasons import Reason
 from batchkit.standing import scope_of
 from batchkit.states import RowState, outcome
 from batchkit.storage import Store
+from batchkit.watch import NEVER_TAKEN, twins_of, watch_of
 
 FORMAT: Final = "batchkit-receipt-1"
 ROWS_FILE: Final = "rows.jsonl.gz"
@@ -176,6 +177,7 @@ def _content(
     pages = list(store.digests(run.id))
     lock = _lock(store, run)
     runs = store.runs()
+    batches = store.batches(BatchWhere(run=run.id))
     return {
         "format": FORMAT,
         "run": run.name,
@@ -197,6 +199,13 @@ def _content(
             **_mapping(run.options.get("source")),
         },
         "equations": equations.to_dict(),
+        # Until a watch ends, a batch that counts as never created may still turn up and be billed.
+        "watches": [
+            {"batch": batch.id, "until": watch.until, "up_to_nano_usd": batch.reserved}
+            for batch in batches
+            if (watch := watch_of(batch)) is not None and watch.running
+            if batch.state in NEVER_TAKEN and (batch.reserved or watch.open)
+        ],
         "balanced": equations.hold and equations.rows.buckets["open"] == 0,
         "reasons": [
             {"outcome": o.value, "reason": r.value, "tier": t, "rows": n}
@@ -215,8 +224,19 @@ def _content(
                 "spent_nano_usd": batch.spent,
                 "reserved_nano_usd": batch.reserved,
                 "results_sha256": batch.notes.get("sha256"),
+                "twins": [
+                    {
+                        "remote_id": twin.remote_id,
+                        "lines": twin.lines,
+                        "used": twin.applied,
+                        "cost_nano_usd": twin.cost,
+                        "results_sha256": twin.sha256 or None,
+                        "read": twin.read_at is not None,
+                    }
+                    for twin in twins_of(batch)
+                ],
             }
-            for batch in store.batches(BatchWhere(run=run.id))
+            for batch in batches
         ],
         "rows_sha256": rows.digest,
     }

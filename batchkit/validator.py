@@ -161,6 +161,14 @@ class Validator(Generic[T]):
         return Verdict(Reason.OUTPUT_UNEXPECTED, detail, None, raw, usage, model)
 
 
+def billed(line: ResultLine) -> tuple[bytes, Usage | None, str]:
+    """Give a line's raw answer, what was billed for it and who answered, without judging it."""
+    message = line.body if line.kind == "succeeded" and isinstance(line.body, dict) else {}
+    model = message.get("model")
+    raw = _text(message.get("content"))[0].encode("utf-8", "backslashreplace")
+    return raw, read_usage(message.get("usage")), model if isinstance(model, str) else ""
+
+
 def reason_of_error(error: Any) -> tuple[Reason, str]:
     """Give the reason and a detail for the error of an errored result or of an API answer.
 

@@ -200,7 +200,9 @@ class Watcher:
 
 
 def watched_until(batches: Sequence[Batch]) -> float | None:
-    """Give when the first watch that still matters to a closed run is to be looked at; None: there is none."""
+    """Give when a closed run wants to be looked at because of what may still turn up; None: it does not."""
+    if any(unread(batch) for batch in batches if batch.state not in UNRESOLVED):
+        return 0.0
     wakes = [
         wake
         for batch in batches
