@@ -2,89 +2,38 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic
 
 import attrs
 from typing_extensions import TypeVar
 
-from batchkit import source
 from batchkit.comparison import Comparison, Standing, compare
 from batchkit.contract import Contract
-from batchkit.desks import plain_output, stored_spec
-from batchkit.errors import GateNotMet, NotLocked, SpecChanged, StoreError, UsageError
-from batchkit.evalset import EvalRow, EvalSet
+from batchkit.errors import GateNotMet, NotLocked, SpecChanged, UsageError
+from batchkit.evalset import EvalSet
 from batchkit.gate import Gate, failing_tags
-from batchkit.grading import VERDICTS, Case, Grade, Verdict, grade_case, grade_cases
-from batchkit.judgements import Judgement, Ledger, pilot_scope, shown_hash
+from batchkit.grading import VERDICTS, Grade, grade_case, grade_cases
+from batchkit.judgements import Judgement, pilot_scope
 from batchkit.lock import Lock, read_lock, write_lock
-from batchkit.model import DocKind, RowView, Where
+from batchkit.model import DocKind
 from batchkit.model import Run as RunRecord
 from batchkit.people import Review
-from batchkit.progress import Progress
-from batchkit.reasons import Reason
-from batchkit.rows import Row, Rows
+from batchkit.pilot_reading import Reader, Reading
+from batchkit.pilot_sample import keep_sample, read_sample
+from batchkit.pilot_version import Version
+from batchkit.rows import Rows
 from batchkit.sampler import Picked, Sampler, hard_rows, random_rows
-from batchkit.scorers import Score, Scorer, chosen_scorers, default_scorers, exact, named_scorer
+from batchkit.scorers import Score, Scorer, chosen_scorers
 from batchkit.spec import Spec
 from batchkit.specs import recall_spec
-from batchkit.standing import progress_of
-from batchkit.states import RowState, RunState
+from batchkit.states import RunState
 from batchkit.storage import Store
 
 if TYPE_CHECKING:
     from batchkit.workflow import Workflow
 
 T = TypeVar("T", default=Any)
-
-FORMAT = 1
-
-
-@attrs.frozen(kw_only=True)
-class Version(Generic[T]):
-    """The sampled rows, answered under one spec: a small run of its own."""
-
-    number: int
-    pilot: Pilot[T] = attrs.field(repr=False)
-    record: RunRecord = attrs.field(repr=False)
-
-    @property
-    def spec(self) -> Spec[T]:
-        """Give the spec it ran under.
-
-        Raises:
-            SpecChanged: this code's contract is another than the one it was run with.
-        """
-        return self.pilot.spec_of(self.record)
-
-    @property
-    def progress(self) -> Progress:
-        """Give where its run stands."""
-        return progress_of(self.pilot.store, self.record)
-
-    @property
-    def done(self) -> bool:
-        """Tell whether every row is closed."""
-        return self.record.state is RunState.CLOSED
-
-    @property
-    def rows(self) -> Rows[T]:
-        """Give its rows."""
-        return self.pilot.rows(version=self.number)
-
-    @property
-    def grade(self) -> Grade:
-        """Give its answers against what people said, so far."""
-        return self.pilot.grade(self.number)
-
-    def __iter__(self) -> Iterator[Row[T]]:
-        """Give its rows, in the order they were picked."""
-        return iter(self.rows)
-
-    def __str__(self) -> str:
-        """Name it, and say how far reading it is."""
-        return f"v{self.number}: spec {self.record.spec[:6]}, {self.pilot.review(self.number).progress}"
 
 
 class Pilot(Generic[T]):
@@ -96,7 +45,7 @@ class Pilot(Generic[T]):
         self._name = name
         self._key = key
         self._picked = {row.key: row for row in picked}
-        self._ledger = Ledger(flow.store, pilot_scope(name))
+        self._reader = Reader(flow.store, name, self._picked, self._contract)
         self._specs: dict[str, Spec[T]] = {flow.spec.fingerprint: flow.spec}
 
     @classmethod
@@ -120,32 +69,24 @@ class Pilot(Generic[T]):
         """
         if not name or "/" in name or name != name.strip():
             raise UsageError(f"{name!r} is no name for a pilot: some text without '/'")
-        if flow.store.get(DocKind.PILOT, name) is None:
+        held = read_sample(flow.store, name)
+        if held is None:
             if rows is None:
                 raise UsageError(
                     f"there is no pilot {name!r} in this store yet; give it rows to sample from: flow.pilot(rows)"
                 )
-            body = _sampled(flow.spec, rows, name=name, size=size, keys=keys, sampler=sampler or hard_rows)
-            try:
-                flow.store.put(DocKind.PILOT, name, body)
-            except StoreError:
-                # Somebody else sampled one of this name meanwhile: theirs is the pilot.
-                if flow.store.get(DocKind.PILOT, name) is None:
-                    raise
-        held = json.loads(flow.store.get(DocKind.PILOT, name) or b"{}")
-        picked = tuple(
-            Picked(
-                key=row["record"][held["key"]], record=row["record"], tags=tuple(row["tags"]), why=row["why"]
-            )
-            for row in held["rows"]
-        )
+            picking = sampler or hard_rows
+            keep_sample(flow.store, flow.spec, rows, name=name, size=size, keys=keys, sampler=picking)
+            held = read_sample(flow.store, name)
+        assert held is not None
+        key, picked = held
         absent = [key for key in keys if key not in {row.key for row in picked}]
         if absent:
             raise UsageError(
                 f"the pilot {name!r} was sampled before, without {', '.join(map(repr, absent[:5]))}; its rows do not "
                 "change. Another name makes another pilot: flow.pilot(rows, name=..., keys=[...])"
             )
-        return cls(flow, name, held["key"], picked)
+        return cls(flow, name, key, picked)
 
     # ---------------------------------------------------------------- what there is
 
@@ -284,37 +225,11 @@ class Pilot(Generic[T]):
             version: one of :attr:`versions`.
             keys: only these rows.
         """
-        contract = self._contract(version.record)
-        history = self.judgements()
-        scorers = self._carrying(version)
-        graded = self._is_locked()
-        found: dict[str, Reading] = {}
-        for view in self._views(version):
-            if keys is not None and view.key not in keys:
-                continue
-            held = history.get(view.key, [])
-            shown = shown_hash(view)
-            said = tuple(judgement for judgement in held if judgement.shown == shown)
-            expectation = self._expectation(view, held, contract)
-            case = self._case(view, contract, expectation, said[-1] if said else None)
-            verdict = case.read
-            if verdict is None and graded and expectation is not None:
-                passed = grade_case(case, scorers)
-                verdict = "accept" if passed is not None and passed.good else None
-            found[view.key] = Reading(
-                view=view,
-                picked=self._picked[view.key],
-                case=case,
-                shown=shown,
-                history=said,
-                verdict=verdict,
-                expectation=expectation,
-            )
-        return found
+        return self._reader.read(version.record, graded=self._is_locked(), keys=keys)
 
     def judgements(self) -> Mapping[str, Sequence[Judgement]]:
         """Give everything that people said of the sampled rows and did not take back, by key."""
-        return self._ledger.standing()
+        return self._reader.ledger.standing()
 
     def grade(self, version: int = -1, *, scorers: Mapping[str, Score] = {}) -> Grade:
         """Count how many answers of a version are good.
@@ -344,7 +259,7 @@ class Pilot(Generic[T]):
         return compare((earlier.number, self._standings(earlier)), (later.number, self._standings(later)))
 
     def _standings(self, version: Version[T]) -> dict[str, Standing]:
-        scorers = self._carrying(version)
+        scorers = self._reader.carrying(version.record)
         standings: dict[str, Standing] = {}
         for key, one in self.reading(version).items():
             graded = grade_case(one.case, scorers)
@@ -447,7 +362,7 @@ class Pilot(Generic[T]):
     ) -> EvalSet[T]:
         spec = version.spec
         rows = [row for one in self.reading(version).values() if (row := one.eval_row()) is not None]
-        scorers = {**self._scorers(), **{name: names[name] for name in given if name in names}}
+        scorers = {**self._reader.scorers(), **{name: names[name] for name in given if name in names}}
         made = EvalSet(name=self._name, contract=spec.contract, rows=tuple(rows), scorers=scorers)
         held = self.store.docs(DocKind.EVALSET, scope=pilot_scope(self._name))
         for number, (_, body) in enumerate(held, 1):
@@ -464,155 +379,14 @@ class Pilot(Generic[T]):
             return None
 
     def _chosen(self, version: Version[T], given: Mapping[str, Score]) -> dict[str, Scorer]:
-        return chosen_scorers(version.spec.contract.schema, named=self._scorers(), given=given)
-
-    def _carrying(self, version: Version[T]) -> dict[str, Scorer]:
-        """Give the comparisons by which a verdict is carried over, for a contract whose code may be gone.
-
-        A user's own is not at hand here; equal values stand in for it, so that a person reads more and not less.
-        """
-        schema = stored_spec(self.store, version.record).schema
-        known = default_scorers(schema)
-        named = {field: named_scorer(name) or exact for field, name in self._scorers().items()}
-        return {**known, **{field: scorer for field, scorer in named.items() if field in known}}
-
-    def _scorers(self) -> dict[str, str]:
-        """Give the comparisons, by name, that the newest eval set was locked with."""
-        held = self.store.docs(DocKind.EVALSET, scope=pilot_scope(self._name))
-        if not held:
-            return {}
-        header = json.loads(held[-1][1].split(b"\n", 1)[0])
-        return {str(field): str(name) for field, name in header.get("scorers", {}).items()}
+        return chosen_scorers(version.spec.contract.schema, named=self._reader.scorers(), given=given)
 
     def _is_locked(self) -> bool:
         return any(self.store.get(DocKind.LOCK, version.record.spec) is not None for version in self.versions)
 
-    def _views(self, version: Version[T]) -> Iterator[RowView]:
-        where = Where(source=True, results=True)
-        # A pilot is some hundred rows: one page.
-        yield from self.store.page(version.record.id, where, limit=max(1, len(self._picked)))
-
-    def _expectation(
-        self, view: RowView, held: Sequence[Judgement], contract: Contract[T] | None
-    ) -> Judgement | None:
-        """Give what people expect of a row: the last answer they accepted or gave, else the last one they rejected.
-
-        What was said of the same answer later replaces what was said before. An expected answer that breaks
-        the contract of today counts for nothing.
-        """
-        latest = {judgement.shown: judgement for judgement in held}
-        ranked = sorted(
-            latest.values(), key=lambda judgement: (judgement.decision != "reject", held.index(judgement))
-        )
-        if not ranked:
-            return None
-        best = ranked[-1]
-        if best.output is not None and contract is not None and best.decision != "reject":
-            verdict = contract.check(json.dumps(best.output), view.fields or {})
-            if verdict.reason not in {None, Reason.OUTPUT_SPARSE}:
-                return None
-        return best
-
-    def _case(
-        self,
-        view: RowView,
-        contract: Contract[T] | None,
-        expectation: Judgement | None,
-        said: Judgement | None,
-    ) -> Case:
-        rejected = expectation is not None and expectation.decision == "reject"
-        silent = expectation is not None and expectation.decision == "accept" and expectation.output is None
-        expected = expectation.output if expectation is not None and not rejected else None
-        if said is not None and said.decision == "edit":
-            expected = said.output
-        return Case(
-            key=view.key,
-            source=view.fields or {},
-            tags=self._picked[view.key].tags,
-            expected=expected,
-            actual=plain_output(view, contract),
-            read=cast("Verdict", said.decision) if said is not None else None,
-            silent=silent,
-            hushed=view.reason is Reason.INPUT_SPARSE,
-            not_this=expectation.output if expectation is not None and rejected else None,
-        )
-
     def __repr__(self) -> str:
         """Name it, and count rows and versions."""
         return f"<Pilot {self._name!r}: {len(self._picked)} rows, {len(self.versions)} versions>"
-
-
-@attrs.frozen(kw_only=True)
-class Reading:
-    """How one row of one version stands.
-
-    Attributes:
-        view: The row as the store has it.
-        picked: The sampled record.
-        case: The row as it is graded.
-        shown: A hash of what a person sees.
-        history: What was said of exactly that, oldest first.
-        verdict: What stands: said of this answer, or carried over by grade; None where the row is unread.
-        expectation: What people expect of the row.
-    """
-
-    view: RowView
-    picked: Picked
-    case: Case
-    shown: str
-    history: tuple[Judgement, ...]
-    verdict: Verdict | None
-    expectation: Judgement | None
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether the row is answered; while its run goes on there is nothing to read."""
-        return self.view.state not in {RowState.PENDING, RowState.SUBMITTED}
-
-    @property
-    def can_be_accepted(self) -> bool:
-        """Tell whether there is an answer to accept, or none on purpose."""
-        return self.case.actual is not None or self.case.hushed
-
-    def eval_row(self) -> EvalRow | None:
-        """Give the row of an eval set, None where nobody said anything of it."""
-        said = self.expectation
-        if said is None:
-            return None
-        rejected = said.decision == "reject"
-        return EvalRow(
-            key=self.picked.key,
-            source=dict(self.case.source),
-            expected=None if rejected else said.output,
-            verdict=cast("Verdict", said.decision),
-            by=said.by,
-            at=said.at,
-            note=said.note,
-            tags=self.picked.tags,
-            not_this=said.output if rejected else None,
-        )
-
-
-def _sampled(
-    spec: Spec[Any], rows: object, *, name: str, size: int, keys: tuple[str, ...], sampler: Sampler
-) -> bytes:
-    fields = tuple(dict.fromkeys(f for tier in range(len(spec.tiers)) for f in spec.prompt_of(tier).fields))
-    picked = sampler(source.records(rows), key=spec.key, fields=fields, size=size, keys=keys)
-    if not picked:
-        raise UsageError(
-            "there is no row to sample: every record lacks a key or cannot be sent, or there is none"
-        )
-    document = {
-        "format": FORMAT,
-        "name": name,
-        "key": spec.key,
-        "size": size,
-        "keys": list(keys),
-        "fields": list(fields),
-        "sampler": getattr(sampler, "__name__", type(sampler).__name__),
-        "rows": [{"record": dict(row.record), "tags": list(row.tags), "why": row.why} for row in picked],
-    }
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 __all__ = ["EvalSet", "Gate", "Lock", "Pilot", "Reading", "Sampler", "Version", "hard_rows", "random_rows"]

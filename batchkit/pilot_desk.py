@@ -13,7 +13,9 @@ from batchkit.people import ReviewProgress, ReviewRow, counted
 from batchkit.states import outcome
 
 if TYPE_CHECKING:
-    from batchkit.pilot import Pilot, Reading, Version
+    from batchkit.pilot import Pilot
+from batchkit.pilot_reading import Reading
+from batchkit.pilot_version import Version
 
 
 class PilotDesk:

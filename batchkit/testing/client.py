@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchkit.testing.answers import Model
-from batchkit.testing.clock import SimulatedClock
+from batchkit.testing.clock import Advances, SimulatedClock
 from batchkit.testing.profiles import Profile
 from batchkit.testing.simulator import Handler, SimulatedAPI
 
@@ -28,7 +28,8 @@ def simulated_client(
 ) -> anthropic.Anthropic:
     """Return the real SDK client on a simulator in this process: no key, no network, no cost.
 
-    A :class:`batchkit.Workflow` that is given this client takes its virtual clock too, so waiting costs no time.
+    A :class:`batchkit.Workflow` that is given this client takes its virtual clock too, so waiting costs no time;
+    of a wrapper only where it passes ``now`` and ``advance`` on.
 
     Args:
         seed: Decides ids, durations and answers.
@@ -55,7 +56,8 @@ def simulated_client(
         http_client=httpx2.Client(transport=SimulatedTransport(api), base_url=BASE_URL),
     )
     # A Workflow takes the time of the client it is given, so that waiting moves the simulator's clock.
-    client.__dict__["batchkit_clock"] = SimulatedClock(api)
+    if isinstance(api, Advances):
+        client.__dict__["batchkit_clock"] = SimulatedClock(api)
     return client
 
 

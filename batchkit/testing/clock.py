@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-__all__ = ["FakeClock", "SimulatedClock"]
+__all__ = ["Advances", "FakeClock", "SimulatedClock"]
 
 DEFAULT_START = 1_790_000_000.0
 """Where virtual time starts unless told otherwise: 2026-09-21, after the API version in use was current."""
@@ -57,7 +57,10 @@ class FakeClock:
         self._now += seconds
 
 
-class _Advances(Protocol):
+@runtime_checkable
+class Advances(Protocol):
+    """What has a virtual time that can be moved."""
+
     @property
     def now(self) -> float: ...
 
@@ -74,8 +77,8 @@ class SimulatedClock:
         simulator: A `SimulatedAPI`, or the address of a simulator's server.
     """
 
-    def __init__(self, simulator: _Advances | str) -> None:
-        self._api: _Advances = _Remote(simulator) if isinstance(simulator, str) else simulator
+    def __init__(self, simulator: Advances | str) -> None:
+        self._api: Advances = _Remote(simulator) if isinstance(simulator, str) else simulator
         self._now = self._api.now
 
     def now(self) -> float:
