@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ _BUSY_MS: Final = 5_000
 _NEEDED: Final = (3, 37, 0)
 
 # SQLite's own wait does not cover every busy answer (recovery, checkpoint): a short second net.
-_busy = tenacity.Retrying(
+_patience = tenacity.Retrying(
     retry=tenacity.retry_if_exception(
         lambda error: isinstance(error, sqlite3.OperationalError) and _is_busy(error)
     ),
@@ -214,6 +214,16 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def _busy(execute: Callable[[str], object], statement: str) -> None:
+    """Execute a statement; tried directly first, since the net costs more than most transactions."""
+    try:
+        execute(statement)
+    except sqlite3.OperationalError as error:
+        if not _is_busy(error):
+            raise
+        _patience(execute, statement)
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
