@@ -10,7 +10,8 @@ import attrs
 
 from batchkit.demo.task import Attributes
 from batchkit.files import read_csv, write_csv
-from batchkit.people import Applied, Review, ReviewRow
+from batchkit.people import Review
+from batchkit.review import Applied, ReviewRow
 from batchkit.testing.catalog import truth
 from batchkit.testing.taxonomy import category_of_source
 

@@ -51,10 +51,11 @@ def demo(options: Options, workdir: Path | None) -> dict[str, Any]:
             return _on_the_real_api(folder, options, rows, page)
         page.say("A local stand-in serves the Message Batches API; the official SDK talks HTTP to it.")
         api = stack.enter_context(stand_in(folder, options.seed))
+        client = stack.enter_context(served_client(api.url))
         flow = Workflow(
             first_spec(),
             store=folder.store,
-            client=served_client(api.url),
+            client=client,
             budget=BUDGET,
             max_batch_rows=ROWS_A_BATCH,
         )
