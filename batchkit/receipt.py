@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import attrs
+from pydantic_core import to_json
 
 from batchkit.digests import run_digest
 from batchkit.equations import Applied, Equations, count
@@ -140,7 +141,7 @@ def _scan(store: Store, run: Run, packed: gzip.GzipFile | None) -> _Rows:
     staged = array("q")
     after: RowId | None = None
     while page := store.page(run.id, Where(results=True), after=after, limit=_SCAN):
-        lines: list[str] = []
+        lines: list[bytes] = []
         for row in page:
             counts[row.state, row.reason, row.tier] += 1
             if row.state is RowState.SUCCEEDED and row.result is not None:
@@ -154,16 +155,13 @@ def _scan(store: Store, run: Run, packed: gzip.GzipFile | None) -> _Rows:
                 row.answers,
                 hashlib.sha256(row.answer).hexdigest() if row.answer is not None else None,
             )
-            lines.append(_compact(line) + "\n")
-        text = "".join(lines).encode()
+            lines.append(to_json(line) + b"\n")
+        text = b"".join(lines)
         digest.update(text)
         if packed is not None:
             packed.write(text)
         after = page[-1].id
     return _Rows(digest=digest.hexdigest(), tally=Tally(counts=counts), applied=Applied(staged))
-
-
-_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _content(
