@@ -42,7 +42,7 @@ from batchkit.grading import Grade
 from batchkit.lock import Lock
 from batchkit.model import Event, Need, Tally, Usage
 from batchkit.money import Budget
-from batchkit.people import Applied, Review
+from batchkit.people import Review
 from batchkit.pilot import Pilot, Version
 from batchkit.policy import Policy, escalate, human, pause, quarantine, resend, retry
 from batchkit.prices import PRICES, Price, PriceStep, Rates
@@ -51,6 +51,7 @@ from batchkit.promotion import Promoter
 from batchkit.prompt import Example, Prompt
 from batchkit.reasons import Reason
 from batchkit.reconciler import Reconciler, Reconciliation
+from batchkit.review import Applied
 from batchkit.rows import Row, Rows
 from batchkit.rules import Rule, rule
 from batchkit.run import Run

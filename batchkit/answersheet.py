@@ -22,7 +22,7 @@ from batchkit.errors import UsageError
 from batchkit.files import cell_text, read_csv, write_csv, write_jsonl
 
 if TYPE_CHECKING:
-    from batchkit.people import ReviewRow
+    from batchkit.review import ReviewRow
 
 MAX_CELL: Final = 30_000
 """Characters of a source cell; spreadsheets take 32,767 and cut the rest silently."""

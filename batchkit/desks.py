@@ -19,9 +19,9 @@ from batchkit.judgements import (
     write_judgement,
 )
 from batchkit.model import DocKind, RowView, Run, Where
-from batchkit.people import ReviewProgress, ReviewRow, counted
 from batchkit.reasons import Reason
 from batchkit.receipt import issue_receipt
+from batchkit.review import ReviewProgress, ReviewRow, counted
 from batchkit.shapecheck import violations
 from batchkit.spec import Spec, StoredSpec
 from batchkit.standing import scope_of

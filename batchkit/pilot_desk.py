@@ -9,7 +9,7 @@ from batchkit.desks import checked_output
 from batchkit.errors import UsageError
 from batchkit.grading import VERDICTS
 from batchkit.judgements import Judgement, pilot_scope, write_judgement
-from batchkit.people import ReviewProgress, ReviewRow, counted
+from batchkit.review import ReviewProgress, ReviewRow, counted
 from batchkit.states import outcome
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from batchkit.errors import ContractError, GateNotMet, NotLocked, SpecChanged, U
 from batchkit.evalset import EvalSet
 from batchkit.gate import Gate
 from batchkit.model import BatchWhere, DocKind
-from batchkit.people import Applied, ReviewRow
 from batchkit.pilot import Pilot
 from batchkit.policy import Policy, quarantine
 from batchkit.prompt import Prompt
+from batchkit.review import Applied, ReviewRow
 from batchkit.scorers import exact
 from batchkit.spec import Spec
 from batchkit.testing import simulated_client

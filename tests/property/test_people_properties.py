@@ -20,9 +20,9 @@ from batchkit.answersheet import Sheet, read_sheet, write_sheet
 from batchkit.contract import Contract
 from batchkit.errors import UsageError
 from batchkit.evalset import EvalRow, EvalSet
-from batchkit.people import ReviewRow
 from batchkit.prompt import Prompt
 from batchkit.reasons import Reason
+from batchkit.review import ReviewRow
 from batchkit.spec import Spec
 from batchkit.states import Outcome, RunState
 from batchkit.testing import simulated_client

@@ -17,10 +17,11 @@ from pydantic import BaseModel, Field
 from batchkit.contract import Contract
 from batchkit.errors import UsageError
 from batchkit.model import DocKind
-from batchkit.people import Applied, Refused, Review
+from batchkit.people import Review
 from batchkit.policy import Policy, human
 from batchkit.prompt import Prompt
 from batchkit.receipt import latest_receipt
+from batchkit.review import Applied, Refused
 from batchkit.rules import rule
 from batchkit.run import Run
 from batchkit.spec import Spec
