@@ -22,7 +22,8 @@ from batchkit.body import GuardedBody
 from batchkit.builder import RequestBuilder
 from batchkit.chance import Chance, SystemChance
 from batchkit.clock import Clock, SystemClock
-from batchkit.doubt import GRACE, Acknowledged, Cause, Doubtful, Refused, classify
+from batchkit.copies import Copies
+from batchkit.doubt import GRACE, Cause
 from batchkit.errors import (
     LeaseLost,
     NeedsPerson,
@@ -42,28 +43,23 @@ from batchkit.model import (
     Head,
     Intent,
     Lease,
-    Need,
-    NewEvent,
     NewRun,
     Place,
     Run,
     Seal,
-    Settled,
 )
 from batchkit.planner import Limits, Plan, plan
 from batchkit.prices import Price
-from batchkit.reasons import Reason
-from batchkit.refusals import Refusals, budget_need, money_need, need_of, person_need, workspace_need
+from batchkit.recording import WAITING, Recorder, Sent, refuse_rows
+from batchkit.refusals import Refusals, budget_need, money_need, person_need, workspace_need
 from batchkit.remote import CreateAnswer, ListPage
 from batchkit.resolver import Resolver, open_doubt
 from batchkit.sendguard import SendGuard
 from batchkit.sizing import Requests
 from batchkit.source import Freezer, records
 from batchkit.spec import Spec
-from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState, RunState
+from batchkit.states import UNRESOLVED, BatchState, RowState, RunState
 from batchkit.storage import Store
-from batchkit.suspects import note_suspect
-from batchkit.watch import LENGTH, REPLAYED_WITHIN, Watch
 from batchkit.watcher import Watcher
 
 __all__ = ["ChunkedSubmitter", "Sent"]
@@ -74,33 +70,6 @@ MINUTE = 60.0
 TWO_DAYS = 172_800.0
 LEASE = 60.0
 """Seconds a lease lives without a write."""
-READ = 1_000
-"""Rows read at a time."""
-WAITING = frozenset(
-    {BatchState.INTENT, BatchState.SENDING, BatchState.DOUBTFUL, BatchState.LIVE, BatchState.HELD}
-)
-"""States in which a batch's requests may be waiting at the provider."""
-
-
-@attrs.frozen(kw_only=True)
-class Sent:
-    """What one `ChunkedSubmitter.send` did.
-
-    Args:
-        batch: The batch that was tried, as it is now. None: none was.
-        rows: How many requests went out, or may have.
-        wait_until: When to try again (epoch seconds of the store's clock); None: when something else changes.
-        need: What only somebody else can give; the run should pause.
-        why: Why nothing was sent, in a few words; empty if something was, or nothing is pending.
-        quarantined: Rows that no batch can hold.
-    """
-
-    batch: Batch | None = None
-    rows: int = 0
-    wait_until: float | None = None
-    need: Need | None = None
-    why: str = ""
-    quarantined: int = 0
 
 
 class ChunkedSubmitter(Generic[T]):
@@ -156,6 +125,8 @@ class ChunkedSubmitter(Generic[T]):
         self._watcher = Watcher(store, self._gateway)
         self._resolver = Resolver(store, self._gateway, self._watcher, grace=grace, cheap_grace=cheap_grace)
         self._builder = builder
+        self._copies = Copies(store, builder)
+        self._recorder = Recorder(store)
         self._requests = Requests(store, builder, prices or {})
 
     # ---------------------------------------------------------------- send
@@ -212,6 +183,12 @@ class ChunkedSubmitter(Generic[T]):
         if blocker := next((b for b in batches if _unresolved(b) and b.place == page.place), None):
             until = self._store.now() + MINUTE
             return Sent(wait_until=until, why=f"batch {blocker.id} is {blocker.state.value}")
+        try:
+            need = self._copies.look(gateway, run, page, batches)
+        except ProviderError as error:
+            return self._unlisted(error)
+        if need is not None:
+            return Sent(need=need)
         self._watcher.notice(lease, run, page.place, page.items, batches)
         deferred = self._watcher.deferred(run)
         if deferred:
@@ -243,8 +220,11 @@ class ChunkedSubmitter(Generic[T]):
             self._rng.randint,
         )
         if chosen.too_large:
-            self._refuse_rows(
-                lease, chosen.too_large, "the request for this row alone exceeds the largest batch"
+            refuse_rows(
+                self._store,
+                lease,
+                chosen.too_large,
+                "the request for this row alone exceeds the largest batch",
             )
         quarantined = len(chosen.too_large)
         if not chosen.rows:
@@ -300,98 +280,11 @@ class ChunkedSubmitter(Generic[T]):
         except BaseException:
             # Ctrl-C, or a fault of ours in mid-body: what the answer would have been, nobody knows.
             with suppress(StoreError):
-                self._record(
+                self._recorder.record(
                     lease, batch, CreateAnswer(handed_over=body.handed_over, causes=("interrupted",))
                 )
             raise
-        return self._record(lease, batch, answer, stopped=guard.stopped)
-
-    def _record(self, lease: Lease, batch: Batch, answer: CreateAnswer, *, stopped: bool = False) -> Sent:
-        verdict = classify(answer, batch.count)
-        notes: dict[str, object] = {}
-        if answer.handed_over:
-            notes["handed_over_at"] = answer.date
-        if answer.request_id:
-            notes["request_id"] = answer.request_id
-        if answer.handed_over and not isinstance(verdict, Doubtful):
-            # Something on the way may have sent the whole body twice, whatever the answer says.
-            at = answer.date if answer.date is not None else self._store.now()
-            notes["watch"] = Watch(until=at + LENGTH, latest=at + REPLAYED_WITHIN).to_json()
-        match verdict:
-            case Acknowledged():
-                return self._live(lease, batch, verdict, notes)
-            case Refused():
-                return self._rejected(lease, batch, verdict, notes, stopped=stopped)
-            case Doubtful():
-                moved = open_doubt(
-                    self._store,
-                    lease,
-                    batch,
-                    verdict.why,
-                    suspect=verdict.suspect,
-                    date=answer.date,
-                    notes=notes,
-                )
-                return Sent(batch=moved, rows=batch.count, wait_until=self._store.now() + MINUTE)
-
-    def _live(self, lease: Lease, batch: Batch, verdict: Acknowledged, notes: dict[str, object]) -> Sent:
-        remote = verdict.remote
-        facts = BatchFacts(
-            remote_id=remote.id,
-            expires_at=remote.expires_at,
-            notes={**notes, "remote_created_at": remote.created_at},
-            events=(NewEvent(kind="batch.sent", data={"batch": batch.id, "rows": batch.count}),),
-        )
-        try:
-            moved = self._store.move_batch(
-                lease, batch.id, expect=BatchState.SENDING, to=BatchState.LIVE, facts=facts
-            )
-        except LeaseLost:
-            # Fenced off with a paid batch in hand: whoever moves the run now must look at this one first.
-            note_suspect(self._store, batch.id, remote.id)
-            raise
-        return Sent(batch=moved, rows=batch.count)
-
-    def _rejected(
-        self, lease: Lease, batch: Batch, verdict: Refused, notes: dict[str, object], *, stopped: bool
-    ) -> Sent:
-        now = self._store.now()
-        cause = verdict.cause
-        history = Refusals(batches=self._store.batches(BatchWhere(run=batch.run)), now=now)
-        retry_at: float | None = None
-        if cause is Cause.RATE:
-            retry_at = now + (verdict.retry_after or MINUTE)
-        elif cause is Cause.QUEUE or (cause is Cause.UNSENT and not stopped):
-            retry_at = now + history.backoff
-        refused: dict[str, object] = {
-            "cause": cause.value,
-            "at": now,
-            "retry_at": retry_at,
-            "status": verdict.status,
-            "message": verdict.message,
-        }
-        if cause is Cause.QUEUE:
-            waiting = sum(b.count for b in self._store.batches(BatchWhere()) if b.state in WAITING)
-            refused["queue_limit"] = max(1, waiting // 2)
-        moved = self._store.move_batch(
-            lease,
-            batch.id,
-            expect=BatchState.SENDING,
-            to=BatchState.REJECTED,
-            facts=BatchFacts(
-                reserved=0,
-                notes={**notes, "refused": refused},
-                events=(NewEvent(kind="batch.rejected", data={"batch": batch.id, "cause": cause.value}),),
-            ),
-            free=True,
-        )
-        alone = cause is Cause.TOO_LARGE and batch.count == 1
-        if alone:
-            row = RowId(self._store.members(batch.id).rows[0])
-            self._refuse_rows(lease, (row,), "the API refused a batch of this row alone as too large")
-        return Sent(
-            batch=moved, wait_until=retry_at, need=need_of(verdict), why=cause.value, quarantined=int(alone)
-        )
+        return self._recorder.record(lease, batch, answer, stopped=guard.stopped)
 
     def submit(self, name: str, rows: object, *, cap: int | None = None) -> Sequence[Batch]:
         """Freeze rows under a name, send all that may be sent now, and give the batches of that name.
@@ -497,23 +390,6 @@ class ChunkedSubmitter(Generic[T]):
         if freeing and error.wanted <= error.cap - error.spent:
             return Sent(why="the next batch fits once running ones are collected")
         return Sent(need=budget_need(error))
-
-    def _refuse_rows(self, lease: Lease, rows: tuple[RowId, ...], why: str) -> None:
-        for start in range(0, len(rows), READ):
-            settled = [
-                Settled(
-                    row.id,
-                    RowEvent.UNSENDABLE,
-                    Reason.INPUT_TOO_LARGE,
-                    row.tier,
-                    row.tries,
-                    row.resends,
-                    verdict=Reason.INPUT_TOO_LARGE,
-                    detail=why,
-                )
-                for row in self._store.rows(rows[start : start + READ])
-            ]
-            self._store.settle(lease, None, settled)
 
 
 def _unresolved(batch: Batch) -> bool:

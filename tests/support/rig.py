@@ -235,4 +235,6 @@ class Rig:
         return int(self.sim.bill().lines)
 
 
-_SUBMITTER = frozenset({"max_bytes", "max_in_queue", "grace", "send_deadline", "prices", "workspace"})
+_SUBMITTER = frozenset(
+    {"max_bytes", "max_in_queue", "grace", "send_deadline", "prices", "workspace", "cheap_grace"}
+)

@@ -660,3 +660,67 @@ def test_head_and_post_carry_one_credential() -> None:
     assert rig.send().rows == 10
     assert len(tokens) == 2
     assert len(set(tokens)) == 1
+
+
+def ours_elsewhere(rig: Rig, key: str, nonce: str = "zzzzzzzz") -> str:
+    """Create a remote batch as a copy of the store would: our prefix and a key under a nonce of its own."""
+    params = {"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+    requests: Any = [{"custom_id": f"t_{key}-{nonce}", "params": params}]
+    return rig.gateway.client.messages.batches.create(requests=requests).id
+
+
+@pytest.mark.parametrize("key", ["S0003", "odd key/3"])
+def test_a_store_that_was_set_back_sends_nothing_before_a_person_says_so(key: str) -> None:
+    """Keys of ours under a nonce that the store never drew hold the run; once disowned, it goes on."""
+    from batchkit.holding import disown
+    from batchkit.ids import RemoteId, RowKey
+
+    rig = Rig([{"sku": "S0003", "word": "a"}, {"sku": "odd key/3", "word": "b"}])
+    remote = RemoteId(ours_elsewhere(rig, rig.builder.key_part(RowKey(key))))
+    rig.clock.sleep(200)
+    for _ in range(2):
+        sent = rig.send()
+        assert sent.need is not None
+        assert sent.need.code == "store.copied"
+        assert remote in sent.need.why
+        rig.rebuild()
+    assert rig.faults.posts == 1
+    disown(rig.store, rig.gateway.list(1).place, [remote], by="me")
+    assert rig.send().rows == 2
+
+
+def test_strangers_are_opened_once_before_the_first_create() -> None:
+    """Ended batches of others are looked into once, also by later processes, and keep nothing from being sent."""
+    rig = Rig(200, max_rows=100)
+    strangers(rig, 7)
+    ours_elsewhere(rig, "no-such-key")
+    rig.clock.sleep(200)
+    assert rig.send().rows > 0
+    opened = rig.faults.count("GET", "/results")
+    assert opened == 2
+    rig.rebuild()
+    assert rig.send().rows > 0
+    assert rig.faults.count("GET", "/results") == opened
+
+
+def test_an_ordinary_send_asks_for_one_list_and_nothing_else() -> None:
+    """A send makes one GET and one POST, with the watches of all batches before it open."""
+    rig = Rig(500, max_rows=100)
+    while rig.send().batch is not None:
+        pass
+    assert rig.faults.seen == [("GET", "/v1/messages/batches"), ("POST", "/v1/messages/batches")] * len(
+        rig.batches
+    )
+
+
+def test_a_cheap_batch_need_not_wait_out_the_grace() -> None:
+    """Who would rather risk five cents than wait gets absence after three clean readings; dear batches wait."""
+    for rows, quick in ((10, True), (100, False)):
+        rig = Rig(rows, max_rows=rows, cheap_grace=0.0)
+        refuse_creates(rig, Response(status=500, body=b"oops"))
+        sent = rig.send().batch
+        assert sent is not None
+        assert (sent.reserved <= 50_000_000) is quick
+        began = rig.clock.now()
+        assert rig.settle_doubt(sent.id).state is BatchState.ABSENT
+        assert (rig.clock.now() - began < 600) is quick
