@@ -14,7 +14,7 @@ import pytest
 from docpages import DOCS, PROJECT
 
 import batchkit
-from batchkit import Policy, Reason
+from batchkit import Policy, Reason, testing
 from batchkit.policy import ROUTED
 from batchkit.requests import Request
 from batchkit.states import RowEvent, RowState, after, outcome
@@ -49,6 +49,14 @@ def test_every_public_name_is_in_the_reference_once() -> None:
     for page in (DOCS / "reference").glob("*.md"):
         listed += re.findall(r"^::: batchkit\.(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted([*batchkit.__all__, "model", "storage", "targets"])
+
+
+def test_every_name_of_the_test_kit_is_in_the_reference() -> None:
+    """Each name of `batchkit.testing` has one entry on the page about testing."""
+    page = (DOCS / "reference" / "testing.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: batchkit\.testing\.(\w+)$", page, re.MULTILINE)) == sorted(
+        testing.__all__
+    )
 
 
 def test_every_error_stands_in_the_tree() -> None:
