@@ -119,13 +119,13 @@ mtype:step step[3];
 bit faulty[3];                  /* has died or been frozen: once each */
 bit key[3];                     /* the workspace that this process's credential opens */
 
-hidden byte i;
-hidden byte j;
-hidden byte found;
-hidden byte vanished;
-hidden short t;                 /* for the story only */
+byte i;
+byte j;
+byte found;
+byte vanished;
+hidden short t;                 /* for the stories only */
 
-#define MAY_FAIL(r) (attempts[r] < K)
+#define MAY_FAIL(s) ((s) % K < K - 1)
 #define CREATED(x) (remote[x] == UNLISTED || remote[x] == RUNNING || remote[x] == PAID || remote[x] == DELETED)
 #define SENT_AT_ALL(r) (CREATED(r * K) || CREATED(r * K + 1) || K > 2 && CREATED(r * K + K - 1))
 #define LISTED(x) (remote[x] == RUNNING || remote[x] == STUCK_RUNNING || remote[x] == PAID || remote[x] == EXPIRED)
@@ -159,6 +159,14 @@ hidden short t;                 /* for the story only */
 #define PAID_AT_MOST 1
 #endif
 
+/* Not a claim: shows that the model gets here at all. */
+inline reached(n) {
+#ifdef REACH
+    assert(n != REACH);
+#endif
+    skip
+}
+
 inline check_paid(r) {
 #ifdef PAID_AT_MOST
     j = 0;
@@ -172,6 +180,13 @@ inline check_paid(r) {
     for (i : 0 .. RUNS - 1) { if :: SENT_AT_ALL(i) -> j-- :: else fi }
     assert(j <= 1);
     j = 0;
+#endif
+    skip
+}
+
+inline check_created(s) {
+#ifdef CLAIM_BOOKED     /* nothing is created once its watch has ended clean */
+    assert(watch[s] != CLEAN);
 #endif
     skip
 }
@@ -227,8 +242,6 @@ inline check_closed(s) {
 
 #if defined(MUTANT_THIS_NONCE_ONLY)
 #define OF_THIS_STORE(s, x) false
-#elif defined(MUTANT_HASHED_NONCE)
-#define OF_THIS_STORE(s, x) SAME(s, x)
 #else
 #define OF_THIS_STORE(s, x) SAME(s, x)
 #endif
@@ -256,11 +269,13 @@ inline settle(s) {
 inline book_late(s) {
     batch[s] = LATE; watch[s] = FOUND; watched[s] = 0; suspects[s] = 0; may_read[s] = 0;
     late_twin[STORE(RUN(s))] = 1;
+    reached(3);
     printf("t=%d  the twin of batch %d is found: LATE\n", t, s)
 }
 
 inline hold(s) {
     batch[s] = HELD; span[s] = NONE; suspects[s] = 0; may_read[s] = 0;
+    reached(4);
     printf("t=%d  batch %d is HELD for a person\n", t, s)
 }
 
@@ -287,7 +302,18 @@ inline read(m, s) {
                 check_adopted(s, i);
 #endif
             :: else
-            fi
+            fi;
+#ifndef MUTANT_READ_FOR_ONE
+            /* What one reading shows, every open doubt and watch of the store in that place has seen. */
+            for (j : 0 .. SLOTS - 1) {
+                if
+                :: SAME(s, j) && (batch[j] == DOUBTFUL || watch[j] == WATCHED) && place[j] == key[m] && CANDIDATE(j, i) ->
+                    suspects[j] = suspects[j] | BIT(i)
+                :: else
+                fi
+            }
+            j = 0
+#endif
         }
         for (i : 0 .. REMOTES - 1) {
             if
@@ -311,7 +337,7 @@ inline read(m, s) {
                             :: batch[i] == ABSENT -> book_late(i)
                             :: else
                             fi
-                        :: else -> strangers[STORE(RUN(s))] = strangers[STORE(RUN(s))] | BIT(i)
+                        :: else -> reached(5); strangers[STORE(RUN(s))] = strangers[STORE(RUN(s))] | BIT(i)
                         fi
                     fi
                 :: else ->
@@ -348,7 +374,7 @@ inline read(m, s) {
 
 inline conclude(s) {
     if
-    :: found -> printf("t=%d  batch %d is proved by its first line and collected\n", t, s); settle(s)
+    :: found -> reached(1); printf("t=%d  batch %d is proved by its first line and collected\n", t, s); settle(s)
     :: else ->
         if
         :: vanished -> hold(s)
@@ -364,6 +390,7 @@ inline conclude(s) {
                 :: late_twin[STORE(RUN(s))] -> hold(s)
 #endif
                 :: else ->
+                    reached(2);
                     printf("t=%d  grace over, nothing seen: batch %d is ABSENT, its row goes back\n", t, s);
                     batch[s] = ABSENT; span[s] = NONE; row[RUN(s)] = PENDING;
 #ifdef MUTANT_NO_WATCH
@@ -419,10 +446,16 @@ inline watch_on(s) {
 #define DEFERS(m, r, s) (OPEN_ALREADY(m, r, s) || UNREAD(r, s) || SUSPECTED(m, r, s))
 #define MAY_SEND(m, r) (row[r] == PENDING && attempts[r] < K && !ANY_SLOT(DEFERS, m, r))
 
-#define WORTH_READING(s) (may_read[s] && (batch[s] == DOUBTFUL || batch[s] == ABSENT && watch[s] == WATCHED))
+/* A reading of a watch is left out where it could change nothing. */
+#ifdef MUTANT_WATCH_ANYWHERE
+#define TELLS(m, s) true
+#else
+#define TELLS(m, s) (key[m] == place[s] && (suspects[s] != 0 || watched[s] >= W || ANY_REMOTE(CANDIDATE, s)))
+#endif
+#define WORTH_READING(m, s) (may_read[s] && (batch[s] == DOUBTFUL || batch[s] == ABSENT && watch[s] == WATCHED && TELLS(m, s)))
 
 #define READ_SLOT(n) \
-    :: atomic { FREE(r) && WORTH_READING(r * K + n) -> holder[r] = NOBODY; \
+    :: atomic { FREE(r) && WORTH_READING(m, r * K + n) -> holder[r] = NOBODY; \
          d_step { read(m, r * K + n); i = 0 } }
 
 #define COLLECT_SLOT(n) \
@@ -436,7 +469,7 @@ inline watch_on(s) {
 
 #define TWIN_SLOT(n) \
     :: atomic { FREE(r) && batch[r * K + n] == LATE && MAY_READ_TWIN -> holder[r] = NOBODY; batch[r * K + n] = COLLECTED; \
-         if :: row[r] == PENDING && remote[r * K + n] == PAID -> row[r] = DONE :: else fi }
+         if :: row[r] == PENDING && remote[r * K + n] == PAID -> reached(7); row[r] = DONE :: else fi }
 
 /* What an earlier mover left behind. */
 #ifdef MUTANT_LEASE_IGNORED
@@ -453,11 +486,23 @@ inline watch_on(s) {
          open_doubt(r * K + n) }
 
 inline open_doubt(s) {
-    batch[s] = DOUBTFUL; may_read[s] = 1
+    d_step {
+        batch[s] = DOUBTFUL; may_read[s] = 1;
+#ifndef MUTANT_READ_FOR_ONE
+        /* A suspect that other trails still have open may be this batch, too. */
+        for (i : 0 .. SLOTS - 1) {
+            if
+            :: SAME(s, i) && place[i] == place[s] -> suspects[s] = suspects[s] | suspects[i]
+            :: else
+            fi
+        }
+#endif
+        i = 0
+    }
 }
 
 #define DIE \
-    :: atomic { MAY_FAIL(r) && !faulty[m] -> faulty[m] = 1; step[m] = IDLE; s = 0; k = 0; \
+    :: atomic { MAY_FAIL(s) && !faulty[m] -> faulty[m] = 1; step[m] = IDLE; s = 0; k = 0; \
          printf("t=%d  mover %d dies\n", t, m); goto idle }
 
 proctype Mover(byte m; byte r) {
@@ -532,13 +577,13 @@ claim:
         :: else ->
             /* Fenced off with a paid batch in hand: the id is left as the first suspect. */
             if
-            :: batch[s] == DOUBTFUL || batch[s] == ABSENT && watch[s] == WATCHED -> suspects[s] = suspects[s] | BIT(s)
+            :: batch[s] == DOUBTFUL || batch[s] == ABSENT && watch[s] == WATCHED -> reached(6); suspects[s] = suspects[s] | BIT(s)
             :: else
             fi
         fi
        }
     :: atomic {
-        failed[s] || MAY_FAIL(r) ->
+        failed[s] || MAY_FAIL(s) ->
         printf("t=%d  mover %d gets no answer for batch %d\n", t, m, s);
         if
         :: holder[r] == m && (batch[s] == SENDING || batch[s] == INTENT) -> open_doubt(s); release(r)
@@ -554,10 +599,10 @@ claim:
 
 #define NET_SLOT(x) \
     :: atomic { remote[x] == IN_FLIGHT -> remote[x] = UNLISTED; age[x] = 0; \
-         if :: answered[x] = 1 :: MAY_FAIL(RUN(x)) -> failed[x] = 1 fi; \
+         if :: answered[x] = 1 :: MAY_FAIL(x) -> failed[x] = 1 fi; \
          printf("t=%d  the provider creates batch %d\n", t, x); \
-         d_step { check_paid(RUN(x)); i = 0 } } \
-    :: atomic { remote[x] == IN_FLIGHT && MAY_FAIL(RUN(x)) -> remote[x] = LOST; age[x] = 0; failed[x] = 1; \
+         d_step { check_created(x); check_paid(RUN(x)); i = 0 } } \
+    :: atomic { remote[x] == IN_FLIGHT && MAY_FAIL(x) -> remote[x] = LOST; age[x] = 0; failed[x] = 1; \
          printf("t=%d  the create of batch %d is lost\n", t, x) }
 
 #define NET_REMOTE(x) \
@@ -565,13 +610,14 @@ claim:
     :: atomic { remote[x] == RUNNING -> remote[x] = PAID; age[x] = 0; printf("t=%d  remote batch %d has ended\n", t, x) }
 
 #define NET_EXPIRY(x) \
-    :: atomic { expiries > 0 && remote[x] == RUNNING && MAY_FAIL(RUN(x)) -> remote[x] = EXPIRED; age[x] = 0; expiries--; \
+    :: atomic { expiries > 0 && remote[x] == RUNNING && MAY_FAIL(x) -> remote[x] = EXPIRED; age[x] = 0; expiries--; \
          printf("t=%d  remote batch %d expires unpaid\n", t, x) }
 
-#define SEEN(x) (SUSPECT_OF(0, x) || SUSPECT_OF(1, x))
-#define SUSPECT_OF(s, x) (suspects[s] & BIT(x))
+/* A batch deleted before anybody saw it, or while its sender still has it, is a residual risk: not here. */
+#define SUSPECT_IN(x, none, s) ((suspects[s] & BIT(x)) != 0)
+#define IN_DOUBT(x) (batch[x] == DOUBTFUL || batch[x] == ABSENT && watch[x] == WATCHED)
 #define NET_DELETION(x) \
-    :: atomic { deletions > 0 && (remote[x] == RUNNING || remote[x] == PAID) && SEEN(x) && !CLAIMED(x, x) -> \
+    :: atomic { deletions > 0 && (remote[x] == RUNNING || remote[x] == PAID) && IN_DOUBT(x) && ANY_SLOT(SUSPECT_IN, x, 0) -> \
          remote[x] = DELETED; age[x] = 0; deletions--; printf("t=%d  somebody deletes remote batch %d\n", t, x) }
 
 #define ROTATE(m) :: atomic { key[m] == 0 -> key[m] = 1; printf("t=%d  mover %d has the other key now\n", t, m) }
@@ -614,7 +660,7 @@ end:
 #define DUE(a, x) (remote[x] == IN_FLIGHT && age[x] >= L || remote[x] == UNLISTED && age[x] >= V || remote[x] == RUNNING && age[x] >= E)
 #define EXPIRING(m) (left[RUN_OF(m)] == 1 && holder[RUN_OF(m)] == m)
 /* Nobody outlives its lease in the last write; in the body it can be frozen, once. */
-#define HURRIED(m) (EXPIRING(m) && (step[m] == LAST_CHUNK || step[m] == BODY && (faulty[m] || !MAY_FAIL(RUN_OF(m)))))
+#define HURRIED(m) (EXPIRING(m) && (step[m] == LAST_CHUNK || step[m] == BODY && (faulty[m] || attempts[RUN_OF(m)] == K)))
 #define MAY_TICK (!ANY_REMOTE(DUE, 0) && !HURRIED(0) && !HURRIED(1) && !HURRIED(2))
 
 inline pass_time() {
@@ -627,7 +673,7 @@ inline pass_time() {
     }
     for (i : 0 .. 2) {
         if
-        :: step[i] == BODY && EXPIRING(i) -> faulty[i] = 1; printf("t=%d  mover %d is frozen\n", t, i)
+        :: step[i] == BODY && EXPIRING(i) -> faulty[i] = 1; reached(8); printf("t=%d  mover %d is frozen\n", t, i)
         :: else
         fi
     }
