@@ -139,6 +139,7 @@ class ChunkedSubmitter(Generic[T]):
         cap: int | None = None,
         stop: Callable[[], bool] | None = None,
         max_rows: int | None = None,
+        pending: int | None = None,
     ) -> Sent:
         """Send at most one batch of the run's pending rows, once.
 
@@ -148,12 +149,14 @@ class ChunkedSubmitter(Generic[T]):
             cap: The store's cap in nano-dollars; None: no cap.
             stop: Asked before every chunk; True stops the body before its last one.
             max_rows: Most rows of this batch, where that is less than the usual limit.
+            pending: How many rows are pending, where that is known: to count them is a scan of the run.
 
         Raises:
             LeaseLost: another process moves the run now; nothing was created unless the batch says so.
             StoreError: the store failed.
         """
-        pending = self._store.tally(run.id).in_state(RowState.PENDING)
+        if pending is None:
+            pending = self._store.tally(run.id).in_state(RowState.PENDING)
         if pending == 0:
             return Sent()
         batches = self._store.batches(BatchWhere())
