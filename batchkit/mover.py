@@ -270,8 +270,9 @@ class Pass(Generic[T]):
     def _send(self) -> None:
         """Send batch after batch while the run is open, the limits allow it and time is left."""
         self._run = self._spending.unpaused(self._lease, self._run)
+        pending = self.tally.in_state(RowState.PENDING)
         while self._run.state is RunState.OPEN and not self._over():
-            if not self.tally.in_state(RowState.PENDING) or self._is_blocked():
+            if not pending or self._is_blocked():
                 return
             most = self._canary()
             if most is None:
@@ -282,7 +283,9 @@ class Pass(Generic[T]):
                 cap=self._spending.cap,
                 stop=self._stop,
                 max_rows=most or None,
+                pending=pending,
             )
+            pending -= sent.rows + sent.quarantined
             if sent.need is not None:
                 self._pause(sent.need)
                 return

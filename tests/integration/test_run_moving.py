@@ -111,6 +111,24 @@ def test_an_idle_pass_counts_no_rows(make: Callable[..., Shop], monkeypatch: pyt
     assert counted == []
 
 
+def test_a_pass_counts_once_however_many_batches_it_sends(
+    make: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left to send is known from the count before and what went out since."""
+    counted: list[int] = []
+    whole = SQLiteStore.tally
+
+    def counting(self: SQLiteStore, run: RunId) -> Tally:
+        counted.append(1)
+        return whole(self, run)
+
+    shop = make()
+    run = shop.start(rows=60, flow=shop.flow(max_batch_rows=10))
+    monkeypatch.setattr(SQLiteStore, "tally", counting)
+    assert run.advance().batches_running >= 6
+    assert len(counted) <= 2
+
+
 def test_rows_moved_by_somebody_else_are_counted_again(make: Callable[..., Shop]) -> None:
     """A count kept from an earlier pass is not used once another process held the lease."""
     shop = make()

@@ -18,8 +18,10 @@ from batchkit.errors import (
     NotLocked,
     RowsChanged,
     SpecChanged,
+    StoreError,
     UsageError,
 )
+from batchkit.model import RunFacts
 from batchkit.prompt import Prompt
 from batchkit.states import Outcome, RunState
 from batchkit.storage.sqlite_freeze import SQLiteFreeze
@@ -249,6 +251,18 @@ def test_resume_refuses_another_contract(shop: Shop) -> None:
     with pytest.raises(SpecChanged, match="Judging needs the code"):
         changed.resume("run")
     assert changed.open_runs() == []
+
+
+def test_a_sealed_run_is_never_frozen_again(shop: Shop) -> None:
+    """The store drops the records of an unsealed run only."""
+    store = shop.flow().store
+    run = shop.start(rows=3).record
+    lease = store.acquire(run.id, "another", 60.0)
+    assert lease is not None
+    facts = RunFacts(refreeze=run.spec)
+    with pytest.raises(StoreError, match="is sealed"):
+        store.move_run(lease, expect=RunState.OPEN, to=RunState.OPEN, facts=facts)
+    assert store.tally(run.id).total == 3
 
 
 def test_events_tell_the_story(shop: Shop) -> None:

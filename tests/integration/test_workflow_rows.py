@@ -109,7 +109,7 @@ def test_rows_are_counted_by_columns(run: Run[Any]) -> None:
     assert "literal_error" in next(iter(run.rows(reason="output.schema").count_by("detail")))
     with pytest.raises(UsageError, match="no column 'colour'"):
         run.rows().count_by("colour")
-    with pytest.raises(UsageError, match="no column 'output.colour'"):
+    with pytest.raises(UsageError, match=r"no column 'output\.colour'"):
         run.rows().count_by("output.colour")
     with pytest.raises(UsageError, match="at least one column"):
         run.rows().count_by()

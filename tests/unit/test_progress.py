@@ -59,11 +59,14 @@ def progress(**changes: Any) -> Progress:
 
 def test_the_text_says_all_on_four_lines() -> None:
     """The lines tell the run, the equation, batches and money, and the command for more."""
+    batches = (
+        "  batches 4 ended, 2 running (oldest 41 min, hard end in 23 h 19 min), 1 in doubt · "
+        "$152.80 spent + $182.10 reserved of $400.00 · next look 14:13 UTC"
+    )
     assert str(progress()).split("\n") == [
         "Run nightly#42 · waiting · 600 rows · lock 91c07d (reviewer-1, 100 rows, 97%)",
         "  succeeded 399 + quarantined 1 + human 1 + open 199 = 600 rows ✓",
-        "  batches 4 ended, 2 running (oldest 41 min, hard end in 23 h 19 min), 1 in doubt · "
-         "$152.80 spent + $182.10 reserved of $400.00 · next look 14:13 UTC",
+        batches,
         "  → python -m batchkit status enrich.db 'nightly#42'",
     ]
 
