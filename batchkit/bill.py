@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from batchkit.equations import Applied, answered_tier, every_result, use_of
+from batchkit.equations import answered_tier, use_of
 from batchkit.files import write_table
 from batchkit.model import NANO, BatchWhere, Run, Usage
 from batchkit.storage import Store
@@ -60,15 +60,13 @@ class Bill:
     @classmethod
     def of(cls, store: Store, run: Run) -> Bill:
         """Sum the bill of a run from its results. One scan."""
-        applied = Applied.of(store, run)
         sums: dict[tuple[str, int, str, str], list[int]] = {}
-        for result in every_result(store, run):
-            if result.usage is None:
+        for line in store.ledger(run.id):
+            if line.usage is None:
                 continue
-            verdict = result.verdict.value if result.verdict else "valid"
-            key = (result.model, answered_tier(result), use_of(result, applied), verdict)
-            entry = sums.setdefault(key, [0] * 7)
-            for at, amount in enumerate((1, *result.usage, result.cost)):
+            verdict = line.verdict.value if line.verdict else "valid"
+            entry = sums.setdefault((line.model, answered_tier(line), use_of(line), verdict), [0] * 7)
+            for at, amount in enumerate((line.results, *line.usage, line.cost)):
                 entry[at] += amount
         for batch in store.batches(BatchWhere(run=run.id)):
             for share in (share for twin in twins_of(batch) for share in twin.shares if twin.read_at):

@@ -88,6 +88,8 @@ class RequestBuilder(Generic[T]):
         self._open = b'{"custom_id":"' + spec.prefix.encode()
         self._prompts: tuple[Prompt, ...] = tuple(map(spec.prompt_of, range(len(spec.tiers))))
         self._heads: dict[_Way, bytes] = {}
+        self._first_sizes: dict[int, int] = {}
+        self._texts = _Texts(self._prompts[0])
 
     @property
     def spec(self) -> Spec[T] | StoredSpec:
@@ -129,8 +131,9 @@ class RequestBuilder(Generic[T]):
         """
         if row.fields is None:
             raise UsageError("a row is encoded from its source fields; read it with source=True")
-        step = self._spec.policy.step(row.reason, row.tries)
-        return self._encoded(row.key, row.fields, nonce, (row.tier, step), self._shown_of(row, step))
+        step = None if row.reason is None else self._spec.policy.step(row.reason, row.tries)
+        shown = "" if step is None else self._shown_of(row, step)
+        return self._encoded(row.key, row.fields, nonce, (row.tier, step), shown)
 
     def size(self, row: RowView) -> int:
         """Give ``len(encode(row, nonce))``, without rendering wherever the row's stored size tells it.
@@ -138,9 +141,14 @@ class RequestBuilder(Generic[T]):
         Raises:
             UsageError: the row's tier has a template of its own and the row was read without its source fields.
         """
+        # Nearly every row waits for its first answer, at a tier that renders it as the first one does.
+        fixed = self._first_sizes.get(row.tier) if row.reason is None else None
+        if fixed is not None:
+            return fixed + len(self.key_part(row.key)) + row.size
         step = self._spec.policy.step(row.reason, row.tries)
         prompt, first = self._prompt(row.tier), self._prompts[0]
-        if prompt.user == first.user and prompt.missing == first.missing:
+        alike = prompt.user == first.user and prompt.missing == first.missing
+        if alike:
             text = row.size
         elif row.fields is None:
             raise UsageError(
@@ -150,12 +158,14 @@ class RequestBuilder(Generic[T]):
             text = _text_size(prompt, row.fields)
         shown = self._shown_of(row, step)
         shown_size = len(quoted(shown)) - 2 if shown else 0
-        mark = len(self.key_part(row.key)) + 1 + _WIDTH
-        return self._fixed((row.tier, step)) + mark + text + shown_size
+        fixed = self._fixed((row.tier, step)) + 1 + _WIDTH
+        if alike and row.reason is None:
+            self._first_sizes[row.tier] = fixed
+        return fixed + len(self.key_part(row.key)) + text + shown_size
 
     def text_size(self, fields: Mapping[str, str | None]) -> int:
         """Give the encoded length of a row's own text in the first tier, quotation marks not counted."""
-        return _text_size(self._prompts[0], fields)
+        return self._texts.size(fields)
 
     def room(self, *, max_bytes: int = MAX_BODY) -> int:
         """Give how many bytes of text of its own a row may have, so that its first request fits a body alone."""
@@ -246,6 +256,23 @@ class RequestBuilder(Generic[T]):
         if not key:
             raise UsageError(f"the record has no key {self._spec.key!r}")
         return RowKey(key), fields
+
+
+class _Texts:
+    """The lengths of a template's texts, encoded. JSON escapes character by character, so parts add up."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._prompt = prompt
+        self._fixed = _text_size(prompt, dict.fromkeys(prompt.fields, "-")) - len(prompt.gaps)
+        self._missing = len(quoted(prompt.missing)) - 2
+
+    def size(self, fields: Mapping[str, str | None]) -> int:
+        """Give what `_text_size` gives, without rendering."""
+        size = self._fixed
+        for name in self._prompt.gaps:
+            value = fields[name]
+            size += len(quoted(value)) - 2 if value and not value.isspace() else self._missing
+        return size
 
 
 def _text_size(prompt: Prompt, fields: Mapping[str, str | None]) -> int:

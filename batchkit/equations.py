@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from batchkit.ids import ResultId, RowId
-from batchkit.model import Batch, BatchWhere, DocKind, ResultView, Run, Tally, Where
+from batchkit.model import Batch, BatchWhere, DocKind, LedgerLine, Run, Tally
 from batchkit.standing import scope_of
 from batchkit.states import BatchState, RowEvent, RowState
 from batchkit.storage import Store
 from batchkit.watch import twins_of, was_late
 
-_PAGE: Final = 5_000
 NEVER_SENT: Final = frozenset({BatchState.REJECTED, BatchState.ABSENT})
 """Batches that the provider never had: their rows were freed, and count where they went next."""
 
@@ -152,35 +148,16 @@ class Equations:
         return attrs.asdict(self)
 
 
-class Applied:
-    """The ids of the results that stand, sorted: 8 bytes each."""
-
-    def __init__(self, ids: Iterable[int]) -> None:
-        """Hold these ids, given in any order."""
-        self._ids = array("q", sorted(ids))
-
-    @classmethod
-    def of(cls, store: Store, run: Run) -> Applied:
-        """Read them from the staged rows of ``run``."""
-        return cls(_staged(store, run))
-
-    def __contains__(self, result: ResultId) -> bool:
-        """Tell whether this result is its row's answer."""
-        at = bisect_left(self._ids, result)
-        return at < len(self._ids) and self._ids[at] == result
-
-
-def count(store: Store, run: Run, *, tally: Tally, applied: Applied) -> Equations:
+def count(store: Store, run: Run, *, tally: Tally) -> Equations:
     """Count everything else anew: one scan of the results.
 
     Args:
         store: where the run is.
         run: the run.
         tally: its rows, as counted by the caller at the same moment.
-        applied: the results that stand at that moment.
     """
     batches = store.batches(BatchWhere(run=run.id))
-    submissions, money = _from_results(store, run, batches, tally.in_state(RowState.SUBMITTED), applied)
+    submissions, money = _from_results(store, run, batches, tally.in_state(RowState.SUBMITTED))
     return Equations(
         rows=RowSum(source=run.rows, buckets={outcome.value: n for outcome, n in tally.outcomes.items()}),
         submissions=submissions,
@@ -190,16 +167,16 @@ def count(store: Store, run: Run, *, tally: Tally, applied: Applied) -> Equation
 
 
 def _from_results(
-    store: Store, run: Run, batches: Sequence[Batch], submitted: int, applied: Applied
+    store: Store, run: Run, batches: Sequence[Batch], submitted: int
 ) -> tuple[SubmissionSum, MoneySum]:
     twins = _Twins.of(batches)
     lines, missing = twins.lines, twins.missing
     spent = {"applied": 0, "not_accepted": 0, **twins.spent}
-    for result in every_result(store, run):
-        if result.batch is not None:
-            lines += result.event not in _NO_LINE
-            missing += result.event in _NO_LINE
-        spent[use_of(result, applied)] += result.cost
+    for line in store.ledger(run.id):
+        if line.batch is not None:
+            lines += line.results * (line.event not in _NO_LINE)
+            missing += line.results * (line.event in _NO_LINE)
+        spent[use_of(line)] += line.cost
     return (
         SubmissionSum(
             sent=sum(b.count for b in batches if b.state not in NEVER_SENT) + twins.extra,
@@ -247,34 +224,18 @@ class _Twins:
         return cls(extra=extra, lines=lines, in_flight=in_flight, missing=missing, spent=spent)
 
 
-def use_of(result: ResultView, applied: Applied) -> str:
-    """Tell what the answer was used for: applied, not_accepted, duplicate or unused."""
-    if result.id in applied:
+def use_of(line: LedgerLine) -> str:
+    """Tell what answers were used for: applied, not_accepted or unused."""
+    if line.stands:
         return "applied"
-    if result.event is RowEvent.LINE_CANCELED:
+    if line.event is RowEvent.LINE_CANCELED:
         return "unused"
     return "not_accepted"
 
 
-def answered_tier(result: ResultView) -> int:
+def answered_tier(line: LedgerLine) -> int:
     """Give the tier that answered: a row that was escalated stands one tier higher afterwards."""
-    return result.tier - (result.event is RowEvent.ESCALATED)
-
-
-def every_result(store: Store, run: Run) -> Iterator[ResultView]:
-    """Give all results of a run in the order they were settled, a page at a time."""
-    after: ResultId | None = None
-    while page := store.results(run.id, after=after, limit=_PAGE):
-        yield from page
-        after = page[-1].id
-
-
-def _staged(store: Store, run: Run) -> Iterator[int]:
-    where = Where(states=frozenset({RowState.SUCCEEDED}))
-    after: RowId | None = None
-    while page := store.page(run.id, where, after=after, limit=_PAGE):
-        yield from (row.result for row in page if row.result is not None)
-        after = page[-1].id
+    return line.tier - (line.event is RowEvent.ESCALATED)
 
 
 def _promotions(store: Store, run: Run) -> Iterator[PromotionSum]:

@@ -127,7 +127,7 @@ class LedgerLine(NamedTuple):
     """The results of a run that are alike, counted and summed.
 
     ``stands`` tells that the row is staged and this is its answer; ``tier`` is the row's after the event, as
-    in `ResultView`. ``answers`` counts those that have usage; ``cost`` is in nano-dollars.
+    in `ResultView`. ``usage`` is None where none was billed or told; ``cost`` is in nano-dollars.
     """
 
     batch: BatchId | None
@@ -137,8 +137,7 @@ class LedgerLine(NamedTuple):
     model: str
     stands: bool
     results: int
-    answers: int
-    usage: Usage
+    usage: Usage | None
     cost: int
 
 

@@ -101,6 +101,15 @@ def _cut(template: str) -> tuple[tuple[str, str | None], ...]:
     return tuple(segments)
 
 
+def _gaps(segments: Iterable[tuple[str, str | None]]) -> tuple[str, ...]:
+    return tuple(name for _, name in segments if name is not None)
+
+
+def _mold(segments: Iterable[tuple[str, str | None]]) -> str:
+    """Give the template for the ``%`` operator, one ``%s`` a gap."""
+    return "".join(literal.replace("%", "%%") + ("" if name is None else "%s") for literal, name in segments)
+
+
 @attrs.frozen
 class Prompt:
     """A template for the row's text, and what is said to the model before it.
@@ -126,11 +135,24 @@ class Prompt:
         init=False, repr=False, eq=False, default=attrs.Factory(lambda self: _cut(self.user), takes_self=True)
     )
     """The template cut up: pairs of literal text and the field after it; the last pair's field is None."""
+    gaps: tuple[str, ...] = attrs.field(
+        init=False,
+        repr=False,
+        eq=False,
+        default=attrs.Factory(lambda self: _gaps(self.segments), takes_self=True),
+    )
+    """The field of every gap of the template, in order, repeats included."""
+    _mold: str = attrs.field(
+        init=False,
+        repr=False,
+        eq=False,
+        default=attrs.Factory(lambda self: _mold(self.segments), takes_self=True),
+    )
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields the template uses, each once, in order of first use."""
-        return tuple(dict.fromkeys(name for _, name in self.segments if name is not None))
+        return tuple(dict.fromkeys(self.gaps))
 
     def evolve(self, **changes: Any) -> Self:
         """Give a copy with some attributes changed."""
@@ -146,17 +168,18 @@ class Prompt:
         Raises:
             MissingField: the template uses a field that ``fields`` does not have.
         """
-        parts: list[str] = []
-        for literal, name in self.segments:
-            parts.append(literal)
-            if name is None:
-                continue
-            if name not in fields:
-                have = ", ".join(sorted(fields))
-                raise MissingField(f"the prompt uses {{{name}}}; the row has {have or 'no fields'}")
-            value = fields[name]
-            parts.append(self.missing if value is None or not value.strip() else value)
-        return "".join(parts)
+        try:
+            # Blank is tested without making a copy; this runs twice for every row.
+            values = [
+                value if (value := fields[name]) and not value.isspace() else self.missing
+                for name in self.gaps
+            ]
+        except KeyError as error:
+            have = ", ".join(sorted(fields))
+            raise MissingField(
+                f"the prompt uses {{{error.args[0]}}}; the row has {have or 'no fields'}"
+            ) from None
+        return self._mold % tuple(values)
 
     def render(self, fields: Mapping[str, str | None], *, nonce: str) -> str:
         """Give one row's text as it is sent: the filled template between tags that carry the nonce.

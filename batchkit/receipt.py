@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
-from array import array
 from collections import Counter
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -15,7 +14,7 @@ import attrs
 from pydantic_core import to_json
 
 from batchkit.digests import run_digest
-from batchkit.equations import Applied, Equations, count
+from batchkit.equations import Equations, count
 from batchkit.errors import StoreError
 from batchkit.files import replacing
 from batchkit.ids import Digest, RowId, position_of
@@ -30,7 +29,8 @@ FORMAT: Final = "batchkit-receipt-1"
 ROWS_FILE: Final = "rows.jsonl.gz"
 RECEIPT_FILE: Final = "receipt.json"
 
-_SCAN: Final = 5_000
+_SCAN: Final = 500
+"""Rows read at a time: few enough to be gone before the cyclic collector looks at them."""
 _TRIES: Final = 5
 _NO_SOURCE: Final[Mapping[str, Any]] = {"kind": "rows", "file": None, "key": None, "fields": []}
 
@@ -46,11 +46,10 @@ class Issued:
 
 @attrs.frozen(kw_only=True)
 class _Rows:
-    """One scan of the rows: the digest of their lines, how many are where, and the results that stand."""
+    """One scan of the rows: the digest of their lines, and how many are where."""
 
     digest: str
     tally: Tally
-    applied: Applied
 
 
 def issue_receipt(store: Store, run: Run, *, into: IO[bytes] | None = None) -> Issued:
@@ -109,7 +108,7 @@ def encode(content: Mapping[str, Any]) -> bytes:
 
 def digest_of(body: bytes) -> Digest:
     """Give the SHA-256 of a receipt's bytes."""
-    return Digest(hashlib.sha256(body).hexdigest())
+    return Digest(sha256(body).hexdigest())
 
 
 def _counted(store: Store, run: Run, into: IO[bytes] | None) -> tuple[Equations, _Rows]:
@@ -117,7 +116,7 @@ def _counted(store: Store, run: Run, into: IO[bytes] | None) -> tuple[Equations,
     for _ in range(_TRIES):
         before = store.runs(name=run.name)[0]
         rows = _scanned(store, run, into)
-        equations = count(store, before, tally=rows.tally, applied=rows.applied)
+        equations = count(store, before, tally=rows.tally)
         if store.runs(name=run.name)[0].seq == before.seq:
             return equations, rows
     raise StoreError(
@@ -136,32 +135,31 @@ def _scanned(store: Store, run: Run, into: IO[bytes] | None) -> _Rows:
 
 
 def _scan(store: Store, run: Run, packed: gzip.GzipFile | None) -> _Rows:
-    digest = hashlib.sha256()
+    digest = sha256()
     counts: Counter[tuple[RowState, Reason | None, int]] = Counter()
-    staged = array("q")
+    # All of a line but position, key and answer: few rows differ in it.
+    middles: dict[tuple[RowState, Reason | None, int, int], bytes] = {}
     after: RowId | None = None
-    while page := store.page(run.id, Where(results=True), after=after, limit=_SCAN):
+    while page := store.page(run.id, Where(answers=True), after=after, limit=_SCAN):
         lines: list[bytes] = []
         for row in page:
-            counts[row.state, row.reason, row.tier] += 1
-            if row.state is RowState.SUCCEEDED and row.result is not None:
-                staged.append(row.result)
-            line = (
-                position_of(row.id),
-                row.key,
-                outcome(row.state, row.reason).value,
-                row.reason.value if row.reason else None,
-                row.tier,
-                row.answers,
-                hashlib.sha256(row.answer).hexdigest() if row.answer is not None else None,
+            stands = (row.state, row.reason, row.tier)
+            counts[stands] += 1
+            middle = middles.get((*stands, row.answers)) or middles.setdefault(
+                (*stands, row.answers), _middle(*stands, row.answers)
             )
-            lines.append(to_json(line) + b"\n")
+            answer = b"null" if row.answer is None else b'"%b"' % sha256(row.answer).hexdigest().encode()
+            lines.append(b"[%d,%b,%b,%b]\n" % (position_of(row.id), to_json(row.key), middle, answer))
         text = b"".join(lines)
         digest.update(text)
         if packed is not None:
             packed.write(text)
         after = page[-1].id
-    return _Rows(digest=digest.hexdigest(), tally=Tally(counts=counts), applied=Applied(staged))
+    return _Rows(digest=digest.hexdigest(), tally=Tally(counts=counts))
+
+
+def _middle(state: RowState, reason: Reason | None, tier: int, answers: int) -> bytes:
+    return to_json([outcome(state, reason).value, reason.value if reason else None, tier, answers])[1:-1]
 
 
 def _content(

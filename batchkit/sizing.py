@@ -21,8 +21,8 @@ __all__ = ["Requests"]
 
 T = TypeVar("T")
 
-READ = 1_000
-"""Rows read at a time."""
+READ = 500
+"""Rows read at a time: few enough to be gone before the cyclic collector looks at them."""
 
 
 class _Rows(RowStore, BatchStore, Protocol):
@@ -75,7 +75,7 @@ class Requests(Generic[T]):
 
     def _worst(self, row: RowView, size: int, *, capped: bool) -> int:
         tier = self._tiers[row.tier]
-        step = self._builder.spec.policy.step(row.reason, row.tries)
+        step = None if row.reason is None else self._builder.spec.policy.step(row.reason, row.tries)
         most = tier.max_tokens if step is None else math.ceil(tier.max_tokens * step.max_tokens)
         key = (row.tier, most, size)
         if key not in self._worsts:

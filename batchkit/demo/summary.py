@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from batchkit.demo.stand_in import StandIn
 from batchkit.demo.task import Attributes
-from batchkit.equations import answered_tier, every_result
+from batchkit.equations import answered_tier
 from batchkit.model import BatchWhere, Tally
 from batchkit.money import usd
 from batchkit.reasons import Reason
@@ -27,9 +27,10 @@ INPUTS: Final = {
 def recorded_answers(store: Store) -> int:
     """Count the answers from batches that the store holds with a price, over all its runs."""
     return sum(
-        result.batch is not None and result.usage is not None
+        line.results
         for run in store.runs()
-        for result in every_result(store, run)
+        for line in store.ledger(run.id)
+        if line.batch is not None and line.usage is not None
     )
 
 
@@ -43,10 +44,10 @@ def summary(
     """
     progress, reconciled = made.progress, made.reconcile()
     by_tier: dict[int, int] = {}
-    for result in every_result(store, made.record):
-        if result.usage is not None and result.batch is not None:
-            tier = answered_tier(result)
-            by_tier[tier] = by_tier.get(tier, 0) + 1
+    for line in store.ledger(made.record.id):
+        if line.usage is not None and line.batch is not None:
+            tier = answered_tier(line)
+            by_tier[tier] = by_tier.get(tier, 0) + line.results
     sent = [batch for batch in store.batches(BatchWhere()) if batch.remote_id is not None]
     recorded = recorded_answers(store)
     return {

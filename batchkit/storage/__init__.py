@@ -139,7 +139,7 @@ class RowStore(Protocol):
     def ledger(self, run: RunId) -> Sequence[LedgerLine]:
         """Count and sum the results of a run, one line for those of the same batch, event, tier, verdict and model.
 
-        Results that stand, each the answer of a staged row, have lines of their own.
+        Results that stand, each the answer of a staged row, and results without usage have lines of their own.
         """
         ...
 

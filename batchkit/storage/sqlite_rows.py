@@ -64,12 +64,12 @@ _RESULTS: Final = """
     WHERE r.id > ? AND r.row >= ? AND r.row < ? ORDER BY r.id LIMIT ?
 """
 _LEDGER: Final = """
-    SELECT r.batch, r.event, r.tier, r.verdict, m.text, s.result IS r.id AND s.state = ?, count(*), count(r.input),
-        coalesce(sum(r.input), 0), coalesce(sum(r.output), 0), coalesce(sum(r.cache_write_5m), 0),
-        coalesce(sum(r.cache_write_1h), 0), coalesce(sum(r.cache_read), 0), sum(r.cost)
+    SELECT r.batch, r.event, r.tier, r.verdict, m.text, s.result IS r.id AND s.state = ?, count(*),
+        sum(r.input), sum(r.output), sum(r.cache_write_5m), sum(r.cache_write_1h), sum(r.cache_read), sum(r.cost)
     FROM result r JOIN row_state s ON s.id = r.row JOIN name m ON m.id = r.model
     WHERE r.row >= ? AND r.row < ?
-    GROUP BY r.batch, r.model, (r.event << 24) | (r.tier << 16) | (r.verdict << 8) | (s.result IS r.id AND s.state = ?1)
+    GROUP BY r.batch, r.model, (r.event << 24) | (r.tier << 16) | (r.verdict << 8)
+        | ((s.result IS r.id AND s.state = ?1) << 1) | (r.input IS NULL)
     ORDER BY min(r.id)
 """
 _POSITION: Final = MAX_ROWS - 1
@@ -133,9 +133,9 @@ class SQLiteRows(SQLiteBase):
         with self._db.read() as connection:
             if not results and ids and ids[-1] - ids[0] == len(ids) - 1:
                 one: tuple[Any, ...] | None = connection.execute(_ONE, (ids[0],)).fetchone()
-                if one is not None and (alike := self._alike(connection, one, len(ids))) is not None:
-                    if all(map(eq, ids, alike)):
-                        return self._views_in_order(connection, alike, one, source=source)
+                alike = self._alike(connection, one, len(ids)) if one is not None else None
+                if one is not None and alike is not None and all(map(eq, ids, alike)):
+                    return self._views_in_order(connection, alike, one, source=source)
             found = connection.execute(_ROWS[results], (json.dumps(list(ids)),)).fetchall()
             if len(found) != len(ids):
                 unknown = sorted(set(ids).difference(row[0] for row in found))
@@ -185,11 +185,10 @@ class SQLiteRows(SQLiteBase):
                 model,
                 bool(stands),
                 results,
-                answers,
-                Usage(*tokens),
+                _usage(tuple(tokens)),
                 cost,
             )
-            for batch, event, tier, verdict, model, stands, results, answers, *tokens, cost in found
+            for batch, event, tier, verdict, model, stands, results, *tokens, cost in found
         ]
 
     def _page_column(self, connection: sqlite3.Connection, run: RunId, column: str) -> Iterator[tuple[Any]]:

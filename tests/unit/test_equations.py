@@ -15,7 +15,7 @@ from rig import VALID, Label, Rig, answers
 from verifying import verify
 
 from batchkit import Contract, Prompt, Run, Spec, SQLiteStore, SQLiteTarget, StoreError, Tier, Workflow
-from batchkit.equations import Applied, Equations, count
+from batchkit.equations import Equations, count
 from batchkit.holding import accept_missing
 from batchkit.model import DocKind, NewRun, Settled
 from batchkit.prices import known_price
@@ -221,7 +221,7 @@ def accepted(row: Any) -> Settled:
 
 def counted(rig: Rig) -> Equations:
     run = rig.store.runs(name="run")[0]
-    return count(rig.store, run, tally=rig.tally, applied=Applied.of(rig.store, run))
+    return count(rig.store, run, tally=rig.tally)
 
 
 class TestMoney:

@@ -12,7 +12,7 @@ import pytest
 from rig import Rig, answers
 
 from batchkit.bill import Bill
-from batchkit.equations import Applied, Equations, count
+from batchkit.equations import Equations, count
 from batchkit.holding import accept_missing, declare_absent, give_up, look_again, trust_place
 from batchkit.model import Batch, BatchFacts, BatchWhere, Settled
 from batchkit.reasons import Reason
@@ -87,7 +87,7 @@ def after_a_day(rig: Rig) -> None:
 
 def equations(rig: Rig) -> Equations:
     run = rig.store.runs(name="run")[0]
-    return count(rig.store, run, tally=rig.tally, applied=Applied.of(rig.store, run))
+    return count(rig.store, run, tally=rig.tally)
 
 
 def agrees(rig: Rig) -> Equations:

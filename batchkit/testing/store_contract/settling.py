@@ -257,12 +257,12 @@ class SettleContract(StoreCase):
         assert len(ledger) == len(store.ledger(opened.run.id)) == 3
         both, one, none = accepted(a), retried, ledger[second.id, RowEvent.RESENT]
         good = ledger[first.id, RowEvent.ACCEPTED]
-        assert (good.results, good.answers, good.stands, good.verdict) == (2, 2, True, None)
+        assert (good.results, good.stands, good.verdict) == (2, True, None)
         assert good.cost == 2 * both.cost
         assert good.usage == tuple(2 * n for n in both.usage or ())
         bad = ledger[first.id, RowEvent.RETRIED]
         assert (bad.results, bad.stands, bad.verdict, bad.cost) == (1, False, one.verdict, 5)
-        assert (none.results, none.answers, none.cost, sum(none.usage)) == (1, 0, 0, 0)
+        assert (none.results, none.usage, none.cost) == (1, None, 0)
 
     def test_only_the_result_that_is_the_rows_answer_stands(self, store: Store) -> None:
         """Of two results of one row the ledger's line of the later, accepted one stands, and the other's does not."""
