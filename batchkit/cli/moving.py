@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import os
 import sys
-from typing import Any, TypeVar
+from typing import Any
 
 from batchkit.cli.looking import worst
 from batchkit.cli.terminal import say, tell
 from batchkit.errors import UsageError
 from batchkit.progress import EXIT_DONE
+from batchkit.targets import Target
 from batchkit.workflow import Workflow
 
-T = TypeVar("T")
 
-
-def load(name: str, kind: type[T], what: str) -> T:
-    """Import ``module:name`` from the current folder or the path; a function that makes the thing is called.
+def load(name: str) -> Any:
+    """Import ``module:name`` from the current folder or the path; a function gives what it makes.
 
     Raises:
-        UsageError: there is no such thing, or it is of another kind.
+        UsageError: there is no such module.
     """
     module, mark, attribute = name.partition(":")
     if not mark:
@@ -35,16 +35,27 @@ def load(name: str, kind: type[T], what: str) -> T:
         raise UsageError(f"{name!r}: there is no module {error.name!r} here or on the path") from error
     for part in attribute.split("."):
         found = getattr(found, part, None)
-    if callable(found) and not isinstance(found, kind) and not isinstance(found, type):
-        found = found()
-    if not isinstance(found, kind):
-        raise UsageError(f"{name!r} is no {what}, it is {type(found).__name__}")
+    return found() if inspect.isfunction(found) else found
+
+
+def _flow(name: str) -> Workflow[Any]:
+    found = load(name)
+    if not isinstance(found, Workflow):
+        raise UsageError(f"{name!r} is no workflow, it is {type(found).__name__}")
     return found
+
+
+def _target(name: str) -> Target:
+    found = load(name)
+    if not hasattr(found, "promote") or not hasattr(found, "rollback") or isinstance(found, type):
+        raise UsageError(f"{name!r} is no target, it is {type(found).__name__}")
+    target: Target = found
+    return target
 
 
 def advance(options: argparse.Namespace) -> int:
     """Make one pass over one run, or over every open one."""
-    flow: Workflow[Any] = load(options.app, Workflow, "workflow")
+    flow = _flow(options.app)
     runs = [flow.resume(options.run)] if options.run is not None else flow.open_runs()
     found = [run.advance(timeout=options.timeout) for run in runs]
     if options.json:
@@ -57,7 +68,7 @@ def advance(options: argparse.Namespace) -> int:
 
 def work(options: argparse.Namespace) -> int:
     """Move every open run until told to stop."""
-    flow: Workflow[Any] = load(options.app, Workflow, "workflow")
+    flow = _flow(options.app)
     flow.work(stop=(lambda: not flow.open_runs()) if options.once else None)
     found = [run.progress for run in flow.open_runs()]
     if options.json:
@@ -69,10 +80,8 @@ def work(options: argparse.Namespace) -> int:
 
 def promote(options: argparse.Namespace) -> int:
     """Write a run's staged answers to a catalog."""
-    flow: Workflow[Any] = load(options.app, Workflow, "workflow")
-    target: Any = load(options.target, object, "target")
-    if not hasattr(target, "promote") or not hasattr(target, "rollback"):
-        raise UsageError(f"{options.target!r} is no target, it is {type(target).__name__}")
+    flow = _flow(options.app)
+    target = _target(options.target)
     done = flow.resume(options.run).promote(target, dry_run=options.dry_run)
     tell({**done.to_dict(), "repeated": done.repeated}) if options.json else say(done)
     return EXIT_DONE

@@ -415,7 +415,7 @@ def app(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> str:
         "from batchkit.testing import simulated_client\n"
         "client = simulated_client(seed=1_000)\n"
         f"def flow():\n    return Workflow(second_spec(), store={shop.store!r}, client=client)\n"
-        f"catalog = SQLiteTarget({str(shop.root / 'catalog.db')!r}, 'products', 'sku')\n"
+        f"def catalog():\n    return SQLiteTarget({str(shop.root / 'catalog.db')!r}, 'products', 'sku')\n"
     )
     monkeypatch.chdir(shop.root)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -441,7 +441,14 @@ def test_a_run_is_advanced_worked_and_promoted_by_its_app(shop: Shop, app: str, 
 
 @pytest.mark.parametrize(
     "name",
-    ["flow", "nothing_here:flow", "batchkit:source", "batchkit:no_such_name", "batchkit.cli:main.nothing"],
+    [
+        "flow",
+        "nothing_here:flow",
+        "batchkit:source",
+        "batchkit:no_such_name",
+        "batchkit.cli:main.nothing",
+        "flow:",
+    ],
 )
 def test_an_app_that_is_none_is_refused_by_name(name: str, run: Run) -> None:
     """`--app` says what it found instead of a workflow."""
