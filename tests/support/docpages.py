@@ -25,6 +25,10 @@ _BLOCK = re.compile(
 )
 
 
+_OURS = re.compile(r"\$ python (?:-m batchkit |\S+\.py\b)")
+"""Commands that a page's reader types in the folder of the page."""
+
+
 class Block(NamedTuple):
     """A fenced block. ``title`` names the file it is to be saved as; ``why`` says why it is not run."""
 
@@ -46,7 +50,7 @@ def blocks(page: Path) -> Iterator[Block]:
 def run_page(page: Path, folder: Path) -> int:
     """Run a page's Python blocks in ``folder``, which must be the current directory; give how many ran.
 
-    A block with a title is saved as that file instead. Commands in a console block that begin with ``$ python`` are
+    A block with a title is saved as that file instead. Commands of batchkit and scripts in a console block are
     run too, and end with 0. A text block after either is what that one prints, figures, digests and paths aside;
     ``...`` stands for any lines.
     """
@@ -88,7 +92,7 @@ def _run(page: Path, block: Block, names: dict[str, Any]) -> str:
 
 def _typed(page: Path, block: Block, folder: Path) -> Iterator[str]:
     for line in block.text.splitlines():
-        if line.startswith("$ python "):
+        if _OURS.match(line):
             command = [sys.executable, *shlex.split(line)[2:]]
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
