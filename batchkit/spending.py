@@ -1,12 +1,14 @@
-"""The cap at work: warnings as it fills up, and going on by itself once it was changed."""
+"""The cap at work: put in force, warned of as it fills up, and gone on from once it was changed."""
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Final
 
-from batchkit.model import NANO, BatchWhere, Lease, NewEvent, Run, RunFacts
-from batchkit.standing import read_cap
+from batchkit.model import NANO, BatchWhere, DocKind, Lease, NewEvent, Run, RunFacts
+from batchkit.money import Budget
+from batchkit.standing import Cap, read_cap, write_cap
 from batchkit.states import RunState
 from batchkit.storage import Store
 
@@ -53,6 +55,18 @@ class Spending:
             events=(NewEvent(kind="budget.warned", severity="warn", data=data),),
         )
         return self._store.move_run(lease, expect=run.state, to=run.state, facts=facts)
+
+
+def record_budget(store: Store, budget: Budget) -> None:
+    """Put the code's budget in force, where it differs from the one that code last gave.
+
+    A cap that a person set since stays: the same code, started again, does not take it back.
+    """
+    given = [json.loads(body) for _, body in store.docs(DocKind.CAP)]
+    by_code = [cap for cap in given if cap["origin"] == "code"]
+    if not by_code or by_code[-1]["usd_nano"] != budget.nano:
+        cap = Cap(usd_nano=budget.nano, origin="code", by="", why="Workflow(budget=)", at=store.now())
+        write_cap(store, cap)
 
 
 def _usd(nano: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +20,7 @@ from batchkit.escalator import Escalator
 from batchkit.events import Teller
 from batchkit.ids import Digest
 from batchkit.judgements import unsettled_judgements
-from batchkit.model import DocKind, Event, OnDuplicate
+from batchkit.model import Event, OnDuplicate
 from batchkit.model import Run as RunRecord
 from batchkit.money import Budget, Price
 from batchkit.mover import Parts
@@ -29,7 +28,8 @@ from batchkit.progress import Progress
 from batchkit.rows import Rows
 from batchkit.spec import Spec
 from batchkit.specs import recall_spec, record_spec
-from batchkit.standing import Cap, find_run, read_cap, write_cap
+from batchkit.spending import record_budget
+from batchkit.standing import find_run
 from batchkit.start import Slice, Starter, check_plain_name
 from batchkit.states import RunState
 from batchkit.storage import Store
@@ -392,25 +392,9 @@ class Workflow(Generic[T]):
     def _handle(self, record: RunRecord, spec: Spec[T]) -> Run[T]:
         from batchkit.run import Run
 
-        self._record_budget()
+        if self._budget is not None:
+            record_budget(self.store, self._budget)
         return Run(self, record.name, spec=spec)
-
-    def _record_budget(self) -> None:
-        if self._budget is None:
-            return
-        caps = [json.loads(body) for _, body in self.store.docs(DocKind.CAP)]
-        written = [cap for cap in caps if cap["origin"] == "code"]
-        if read_cap(self.store) is None or not written or written[-1]["usd_nano"] != self._budget.nano:
-            write_cap(
-                self.store,
-                Cap(
-                    usd_nano=self._budget.nano,
-                    origin="code",
-                    by="",
-                    why="Workflow(budget=)",
-                    at=self.store.now(),
-                ),
-            )
 
     def __repr__(self) -> str:
         """Say which spec and which store."""

@@ -515,6 +515,17 @@ def test_a_pause_for_the_cap_by_a_person_stays(make: Callable[..., Shop]) -> Non
     assert run.wait(progress="none").state == "paused"
 
 
+def test_the_same_code_does_not_take_a_persons_cap_back(make: Callable[..., Shop]) -> None:
+    """A cap that a person set outlives a restart of the code; another budget in the code replaces it."""
+    shop = make()
+    run = shop.start(flow=shop.flow(budget=Budget(1)))
+    set_cap(shop.path, 5, by="lead")
+    shop.flow(budget=Budget(1)).resume("run")
+    assert run.progress.cap == 5_000_000_000
+    shop.flow(budget=Budget(2)).resume("run")
+    assert run.progress.cap == 2_000_000_000
+
+
 def test_the_cap_is_warned_of_once_per_share(make: Callable[..., Shop]) -> None:
     """Spending that passes a share of the cap is told once for each share."""
     shop = make()
