@@ -122,8 +122,6 @@ class Workflow(Generic[T]):
         self._gateway: Gateway | None = None
         self._parts: dict[Digest, Parts[T]] = {}
 
-    # ---------------------------------------------------------------- parts
-
     @property
     def gateway(self) -> Gateway:
         """Give the way to the API; makes a client from the environment where none was given."""
@@ -190,8 +188,6 @@ class Workflow(Generic[T]):
         # Kept, because a collector remembers when it asked after which batch.
         self._parts[chosen.fingerprint] = parts
         return parts
-
-    # ---------------------------------------------------------------- runs
 
     def start(
         self,
@@ -348,8 +344,6 @@ class Workflow(Generic[T]):
         from batchkit.pilot import Pilot
 
         return Pilot.of(self, rows, name=name, size=size, keys=tuple(keys), sampler=sampler)
-
-    # ---------------------------------------------------------------- inside
 
     def rerun(
         self,
