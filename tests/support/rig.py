@@ -205,6 +205,7 @@ class Rig:
             ended = frozenset({BatchState.ENDED})
             for batch in self.store.batches(BatchWhere(run=self.run.id, states=ended)):
                 wakes.append(self.collector.collect(self.lease, self.run, batch).wait_until)
+            wakes.append(self.collector.twins(self.lease, self.run)[1])
             wakes.append(self.submitter.resolve(self.lease, self.run))
             while (sent := self.submitter.send(self.lease, self.run)).batch is not None:
                 wakes.append(sent.wait_until)

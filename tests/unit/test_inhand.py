@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from rig import Label, Rig
 
@@ -20,7 +22,7 @@ def contract(dying: list[bool]) -> Contract[Label]:
     """Give a contract whose rule dies over one word while ``dying`` holds True."""
 
     @rule(version=1)
-    def patient(output: Label, row: dict[str, str]) -> bool:
+    def patient(output: Label, row: Any) -> bool:
         if dying[0] and row["word"] == "w0007":
             raise Killed
         return True
