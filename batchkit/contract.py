@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
@@ -23,6 +23,9 @@ MAX_VIOLATIONS = 10
 """Violations that a detail lists; a last entry counts the rest."""
 
 _CLIP = 200
+
+# The positional form, past the generated __new__: this runs for every line.
+_new: Final[Any] = tuple.__new__
 
 
 class Contract(Generic[T]):
@@ -89,6 +92,7 @@ class Contract(Generic[T]):
             )
         self._sparse = as_rule(sparse, arguments=1) if sparse is not None else None
         self._sparse_input = as_rule(sparse_input, arguments=1) if sparse_input is not None else None
+        self._shape_is_all = not self._rules and self._sparse is None
         self._lenient = lenient
         self._needs_row = any(rule.takes_row for rule in self._rules)
         self._validate = self._adapter.validator.validate_json
@@ -183,7 +187,7 @@ class Contract(Generic[T]):
         Raises:
             UsageError: a rule takes the record and ``row`` is None.
         """
-        if row is None and self._needs_row:
+        if self._needs_row and row is None:
             names = ", ".join(rule.name for rule in self._rules if rule.takes_row)
             raise UsageError(f"the record is needed to judge by {names}: check(answer, row)")
         if isinstance(answer, (str, bytes)):
@@ -215,6 +219,9 @@ class Contract(Generic[T]):
                 check_exact(text)
             except (NotOne, RecursionError) as error:
                 return Verdict(Reason.OUTPUT_UNPARSEABLE, str(error), None, text, usage, model)
+        if self._shape_is_all:
+            valid: Verdict[T] = _new(Verdict, (None, "", output, text, usage, model))
+            return valid
         return self._judge_meaning(output, text, row, usage, model)
 
     def _judge_prose(self, text: bytes, row: Fields | None, usage: Usage | None, model: str) -> Verdict[T]:

@@ -42,15 +42,11 @@ def cost(usage: Usage, price: Price, *, batch: bool = True) -> int:
         price: Of the model that answered.
         batch: Whether the request went in a batch.
     """
-    prompt = usage.input + usage.cache_write_5m + usage.cache_write_1h + usage.cache_read
-    rates = price.rates(prompt, batch=batch)
-    pico = (
-        usage.input * rates.input
-        + usage.output * rates.output
-        + usage.cache_write_5m * rates.cache_write_5m
-        + usage.cache_write_1h * rates.cache_write_1h
-        + usage.cache_read * rates.cache_read
-    )
+    fresh, spoken, short, long, read = usage
+    rates = price.rates(fresh + short + long + read, batch=batch)
+    pico = fresh * rates.input + spoken * rates.output
+    if short or long or read:
+        pico += short * rates.cache_write_5m + long * rates.cache_write_1h + read * rates.cache_read
     return -(-pico // PICO)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
@@ -99,34 +100,33 @@ def plan(sizes: Iterable[Sized], pending: int, limits: Limits, taken: AbstractSe
     target = draw_count(pending, limits.max_rows, taken, draw)
     frame = len(OPENING) + len(CLOSING)
     most = limits.max_bytes if limits.learned_bytes is None else min(limits.max_bytes, limits.learned_bytes)
-    chosen: list[Sized] = []
+    # Numbers in arrays: 100,000 tuples at once would be looked through by the cyclic collector.
+    rows, lengths = array("q"), array("q")
+    costs: list[int] = []
     too_large: list[RowId] = []
     size = frame
     for item in sizes:
         if item.size + frame > limits.max_bytes:
             too_large.append(item.row)
             continue
-        grown = size + item.size + (1 if chosen else 0)
-        if chosen and grown > most:
+        count = len(rows)
+        grown = size + item.size + (1 if count else 0)
+        if count and grown > most:
             break
-        chosen.append(item)
+        rows.append(item.row)
+        lengths.append(item.size)
+        costs.append(item.cost)
         size = grown
-        if len(chosen) >= target or grown >= most:
+        if count + 1 >= target or grown >= most:
             break
-    if len(chosen) + len(too_large) < pending:
-        size -= _drop_until_free(chosen, taken)
-    return Plan(
-        rows=tuple(item.row for item in chosen),
-        size=size,
-        cost=sum(item.cost for item in chosen),
-        too_large=tuple(too_large),
-    )
+    if len(rows) + len(too_large) < pending:
+        kept = _distinct(len(rows), taken)
+        size -= sum(lengths[kept:]) + len(rows) - kept
+        del rows[kept:], costs[kept:]
+    return Plan(rows=tuple(map(RowId, rows)), size=size, cost=sum(costs), too_large=tuple(too_large))
 
 
-def _drop_until_free(chosen: list[Sized], taken: AbstractSet[int]) -> int:
-    """Leave a few of the last rows for the next batch if that makes the count distinct; give the bytes saved."""
-    spare = min(len(chosen) // 5, REDRAWS)
-    drop = next((n for n in range(spare + 1) if len(chosen) - n not in taken), 0)
-    saved = sum(item.size + 1 for item in chosen[len(chosen) - drop :])
-    del chosen[len(chosen) - drop :]
-    return saved
+def _distinct(count: int, taken: AbstractSet[int]) -> int:
+    """Give how many rows to keep: a few of the last are left for the next batch if that makes the count distinct."""
+    spare = min(count // 5, REDRAWS)
+    return next((count - n for n in range(spare + 1) if count - n not in taken), count)

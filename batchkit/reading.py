@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import attrs
 
@@ -29,7 +29,8 @@ T = TypeVar("T")
 
 PAGE = 5_000
 """Rows settled in one transaction."""
-READ = 2_000
+READ = 500
+"""Members read at a time: few enough to be gone before the cyclic collector looks at them."""
 HELD = 500
 """Lines read ahead of being judged, where the rules need their records: parsed lines are dear to hold."""
 
@@ -37,6 +38,8 @@ _new = tuple.__new__
 
 Standing = tuple[int, int, int, "Reason | None"]
 """A row's tier, tries, resends and reason."""
+_After = tuple[RowEvent, "Reason | None", int, int, int]
+"""What happens to a row, and its reason, tier, tries and resends afterwards."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +70,7 @@ class Manifest:
     """
 
     index: dict[CustomId, int]
-    rows: list[RowId]
+    rows: Sequence[RowId]
     standings: list[Standing]
     open: bytearray
 
@@ -88,7 +91,7 @@ class Manifest:
                 standings.append(shared.setdefault(standing, standing))
                 waiting[number] = row.state is RowState.SUBMITTED and row.batch == batch.id
                 number += 1
-        return cls(index=index, rows=[RowId(m) for m in members], standings=standings, open=waiting)
+        return cls(index=index, rows=cast("Sequence[RowId]", members), standings=standings, open=waiting)
 
     def still_open(self) -> Iterator[int]:
         """Give the numbers of the members that wait."""
@@ -150,6 +153,7 @@ class FileReading(Generic[T]):
         self._canceling = canceling
         self._careful = careful
         self._unjudged = unjudged
+        self._decided: dict[tuple[Reason | None, Standing], _After] = {}
         self.in_hand: int | None = None
         self._seen = bytearray(len(manifest.rows))
         self._ahead: list[tuple[int, ResultLine]] = []
@@ -283,38 +287,33 @@ class FileReading(Generic[T]):
     def _judge(self, number: int, line: ResultLine, fields: Mapping[str, str | None] | None) -> None:
         """Judge one line and put what it does to its row on the page."""
         manifest = self._manifest
-        tier, tries, resends, reason = manifest.standings[number]
+        standing = manifest.standings[number]
         said, detail, _, text, usage, model = self._verdict(number, line, fields)
         if number in self._unjudged:
-            done = _unfinished(tier, tries, resends)
+            after = _values(_unfinished(*standing[:3]), standing)
         else:
-            done = self._escalator.decide(
-                said, tier=tier, tries=tries, resends=resends, canceling=self._canceling
-            )
-        amount = 0 if usage is None else self._cost(usage, self._pricing.of(tier, model))
+            known = self._decided.get((said, standing))
+            after = known if known is not None else self._decide(said, standing)
+        amount = 0 if usage is None else self._cost(usage, self._pricing.of(standing[0], model))
         # The positional form, past the generated __new__: this runs once for every line.
         self._page.append(
             _new(
                 Settled,
-                (
-                    manifest.rows[number],
-                    done.event,
-                    reason if done.keep_reason else done.reason,
-                    done.tier,
-                    done.tries,
-                    done.resends,
-                    said,
-                    detail,
-                    text or None,
-                    usage,
-                    amount,
-                    model,
-                ),
+                (manifest.rows[number], *after, said, detail, text or None, usage, amount, model),
             )
         )
         manifest.open[number] = 0
-        if done.event is RowEvent.MONEY_PAUSED and self.need is None:
+        if after[0] is RowEvent.MONEY_PAUSED and self.need is None:
             self.need = _money_need(self._batch, detail)
+
+    def _decide(self, said: Reason | None, standing: Standing) -> _After:
+        """Ask what becomes of rows that stand so, and remember it: most lines of a file say the same."""
+        tier, tries, resends, _ = standing
+        done = self._escalator.decide(
+            said, tier=tier, tries=tries, resends=resends, canceling=self._canceling
+        )
+        after = self._decided[said, standing] = _values(done, standing)
+        return after
 
     def _spare(self, number: int, line: ResultLine) -> None:
         """Do nothing with the line of a member that does not wait: it was settled by an earlier reading."""
@@ -387,6 +386,11 @@ def differences(
                 f"provider {dict(sorted(told.items()))}, file {dict(sorted(reading.kinds.items()))}"
             )
     return wrong
+
+
+def _values(done: Disposition, standing: Standing) -> _After:
+    reason = standing[3] if done.keep_reason else done.reason
+    return (done.event, reason, done.tier, done.tries, done.resends)
 
 
 def _unfinished(tier: int, tries: int, resends: int) -> Disposition:

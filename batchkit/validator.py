@@ -18,6 +18,9 @@ from batchkit.verdict import Verdict
 
 T = TypeVar("T")
 
+# The positional form, past the generated __new__: this runs for every line.
+_new: Final[Any] = tuple.__new__
+
 Kind: TypeAlias = Literal["succeeded", "errored", "canceled", "expired", "unknown", "unreadable"]
 
 MAX_LINE: Final = 4 << 20
@@ -102,7 +105,8 @@ class Validator(Generic[T]):
             return ResultLine(known, "unreadable", None, "not a custom_id and a result")
         kind = result.get("type")
         if kind == "succeeded":
-            return ResultLine(custom_id, "succeeded", result.get("message"))
+            succeeded: ResultLine = _new(ResultLine, (custom_id, kind, result.get("message"), ""))
+            return succeeded
         if kind == "errored":
             return ResultLine(custom_id, "errored", result.get("error"))
         if kind == "canceled":
@@ -198,24 +202,27 @@ def read_usage(usage: Any) -> Usage | None:
     """
     if not isinstance(usage, dict):
         return None
-    written = usage.get("cache_creation_input_tokens") or 0
-    kinds = usage.get("cache_creation")
+    told = usage.get
+    written = told("cache_creation_input_tokens") or 0
+    kinds = told("cache_creation")
     short = (kinds.get("ephemeral_5m_input_tokens") or 0) if isinstance(kinds, dict) else 0
-    fresh, spoken = usage.get("input_tokens"), usage.get("output_tokens")
-    read = usage.get("cache_read_input_tokens") or 0
-    for count in (fresh, spoken, short, written, read):
-        if type(count) is not int or count < 0:
-            return None
-    if short > written:
+    fresh, spoken, read = told("input_tokens"), told("output_tokens"), told("cache_read_input_tokens") or 0
+    if not type(fresh) is type(spoken) is type(short) is type(written) is type(read) is int:
         return None
-    made: tuple[Any, ...] = (fresh, spoken, short, written - short, read)
-    return Usage._make(made)
+    if fresh < 0 or spoken < 0 or read < 0 or not 0 <= short <= written:
+        return None
+    made: Usage = _new(Usage, (fresh, spoken, short, written - short, read))
+    return made
 
 
 def _text(content: Any) -> tuple[str, str]:
     """Join the text blocks; name the first block that is neither text nor thinking."""
     if not isinstance(content, list):
         return "", "content that is no list"
+    if len(content) == 1 and isinstance(only := content[0], dict) and only.get("type") == "text":
+        text = only.get("text")
+        if isinstance(text, str):
+            return text, ""
     texts: list[str] = []
     odd = ""
     for block in content:
