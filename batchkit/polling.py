@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from batchkit.api import Gateway
 from batchkit.chance import Chance
 from batchkit.errors import ProviderError
+from batchkit.fixes import decision_fix
 from batchkit.ids import BatchId, RemoteId
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run
 from batchkit.remote import RemoteBatch
@@ -139,13 +140,11 @@ class Poller:
 
 def hold(store: Store, lease: Lease, batch: Batch, code: str, why: str, notes: Mapping[str, object]) -> Batch:
     """Hold a batch for a person, who is told why and what may be decided."""
-    fixes = [f"look_again({batch.id})", f"give_up({batch.id})"]
-    if batch.state is BatchState.ENDED:
-        fixes.insert(1, f"accept_missing({batch.id})")
+    missing = ("accept-missing",) if batch.state is BatchState.ENDED else ()
     need = Need(
         who="person",
         why=f"batch {batch.id} ({batch.count:,} rows): {why}. No row was sent again",
-        fix="python -m batchkit status STORE, then one of " + ", ".join(fixes),
+        fix=decision_fix(batch.id, "look-again", *missing, "give-up"),
         code=code,
     )
     event = NewEvent(kind="run.needs_person", severity="page", data={"batch": batch.id, "code": code})

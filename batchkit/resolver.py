@@ -24,6 +24,7 @@ from batchkit.doubt import (
     resolve,
 )
 from batchkit.errors import ProviderError
+from batchkit.fixes import decision_fix
 from batchkit.ids import RemoteId
 from batchkit.listing import read_list
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, NewEvent, Run
@@ -120,7 +121,7 @@ class Resolver:
         return self._cheap_grace if cheap and self._cheap_grace is not None else self._grace
 
     def _apply(self, lease: Lease, batch: Batch, trail: Trail, known: Known, now: float) -> float | None:
-        fix = f"python -m batchkit status STORE, then look_again({batch.id}), adopt({batch.id}, ID) or declare_absent({batch.id})"
+        fix = decision_fix(batch.id, "look-again", "adopt", "declare-absent")
         resolution = resolve(batch, trail, known, now=now, grace=self._grace_of(batch), held_fix=fix)
         notes: dict[str, object] = {**batch.notes, "doubt": trail.to_json()}
         match resolution:

@@ -12,6 +12,7 @@ from batchkit.api import Gateway
 from batchkit.builder import RequestBuilder
 from batchkit.errors import ProviderError
 from batchkit.escalator import Escalator
+from batchkit.fixes import decision_fix
 from batchkit.ids import BatchId, CustomId, ResultId, RowId
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Settled, Usage
 from batchkit.reading import FileReading, Manifest, Pricing, Standing, differences
@@ -300,8 +301,7 @@ class TwinCollector(Generic[T]):
             who="person",
             why=f"batch {batch.id} ({batch.count:,} rows) turned up late, and three complete readings do not agree "
             f"with what was sent ({why}). No row was sent again",
-            fix=f"python -m batchkit status STORE, then one of look_again({batch.id}), accept_missing({batch.id}), "
-            f"give_up({batch.id})",
+            fix=decision_fix(batch.id, "look-again", "accept-missing", "give-up"),
             code="batch.inconsistent",
         )
         event = NewEvent(

@@ -29,6 +29,7 @@ from batchkit.storage.owner import this_process
 
 if TYPE_CHECKING:
     from batchkit.bill import Bill
+    from batchkit.deciding import Decision
     from batchkit.people import Review
     from batchkit.reconciler import Reconciliation
     from batchkit.spec import Spec
@@ -141,6 +142,33 @@ class RunView(Generic[T]):
     def unpause(self, why: str = "", *, by: str = "") -> None:
         """Ask that a paused run goes on."""
         self._request("unpause", why, by)
+
+    def decide(
+        self, batch: int, decision: Decision, *, by: str, remote: str = "", force: bool = False
+    ) -> Progress:
+        """Decide about a batch that is held, as its need says.
+
+        Args:
+            batch: the batch's number.
+            decision: ``look-again``; ``adopt`` a remote batch (its first line still has to prove it);
+                ``declare-absent`` (its rows go out again); ``accept-missing`` lines; ``give-up`` its results.
+            by: who decides.
+            remote: the remote batch's id, for ``adopt``.
+            force: declare absent although the grace is not over or a suspect was not opened.
+
+        Returns:
+            Where the run stands now.
+
+        Raises:
+            UsageError: no such batch, or it is not held where this is possible.
+            DoubtHeld: it is too early to declare it absent.
+            LeaseLost: another process moves the run now; try again in a minute.
+        """
+        from batchkit.deciding import decide
+
+        owner = this_process(f"request-{next(_asked)}")
+        decide(self._store, self.record, batch, decision, by=by, owner=owner, remote=remote, force=force)
+        return self.progress
 
     def _request(self, what: Request, why: str, by: str) -> None:
         owner = this_process(f"request-{next(_asked)}")

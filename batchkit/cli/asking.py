@@ -1,4 +1,4 @@
-"""Verbs that ask or decide something: pause, resume, cancel, budget, answers, rollback."""
+"""Verbs that ask or decide something: pause, resume, cancel, decide, budget, answers, rollback."""
 
 from __future__ import annotations
 
@@ -71,6 +71,19 @@ def _carried_out(
         case _:
             text = "goes on. Whoever moves it next sends: run.wait(), or python -m batchkit work --app MODULE:FLOW"
             return text, True
+
+
+def decide(options: argparse.Namespace) -> int:
+    """Decide about a held batch."""
+    view = attach(options.store, options.run)
+    progress = view.decide(
+        options.batch, options.decision, by=options.by, remote=options.remote, force=options.force
+    )
+    if options.json:
+        tell(progress.to_dict())
+    else:
+        say(f"batch {options.batch}: {options.decision}, by {options.by}", *progress.lines())
+    return EXIT_DONE
 
 
 def budget(options: argparse.Namespace) -> int:

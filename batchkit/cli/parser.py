@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from batchkit.cli import asking, looking, moving, telling
+from batchkit.deciding import DECISIONS
 
 Verb: TypeAlias = Callable[[argparse.Namespace], int]
 
@@ -103,6 +104,18 @@ def _asking(verbs: _Verbs) -> None:
         made.add_argument("--why", default="", help="the reason, for whoever reads the events")
         made.add_argument("--by", default="", help="who asks")
         verbs.json(made)
+
+    decide = verbs.add("decide", asking.decide, "Decide about a batch that is held.", run="one")
+    decide.add_argument("batch", type=int, metavar="BATCH", help="its number, as status names it")
+    decide.add_argument("decision", choices=DECISIONS, help="what to do")
+    decide.add_argument("--by", required=True, help="who decides")
+    decide.add_argument("--remote", default="", metavar="ID", help="adopt: the remote batch's id")
+    decide.add_argument(
+        "--force",
+        action="store_true",
+        help="declare-absent: also before the grace is over, or with open suspects",
+    )
+    verbs.json(decide)
 
     budget = verbs.add("budget", asking.budget, "Show or set what a store may spend.")
     budget.add_argument("--usd", metavar="N", help="the new cap in US dollars; without it the cap is shown")
