@@ -153,3 +153,40 @@ def test_decisions_are_for_batches_that_are_held_for_them() -> None:
     look_again(rig.store, rig.take(), batch)
     with pytest.raises(UsageError, match="not held"):
         look_again(rig.store, rig.take(), batch)
+
+
+def overdue(rig: Rig) -> BatchId:
+    """Send a batch that still runs an hour past its expiry; give it, held."""
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if request.method != "GET" or "/batches" not in request.path or request.path.endswith("/results"):
+            return None
+        response = api.handle(request)
+        body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
+        return Response(status=200, headers=response.headers, body=body.replace(b'"ended"', b'"in_progress"'))
+
+    rig.faults.rules.append(rule)
+    batch = rig.send().batch
+    assert batch is not None
+    rig.clock.sleep(26 * 3_600)
+    rig.collector.poll(rig.take(), rig.run)
+    assert (rig.batch(batch.id).state, rig.batch(batch.id).held_from) == (BatchState.HELD, BatchState.LIVE)
+    return batch.id
+
+
+def test_a_batch_held_while_it_ran_is_polled_again_when_asked() -> None:
+    """Looking again at an overdue batch puts it back among the running ones, and it is collected once it ended."""
+    rig = Rig(6)
+    batch = overdue(rig)
+    assert look_again(rig.store, rig.take(), batch).state is BatchState.LIVE
+    rig.faults.rules.clear()
+    assert rig.end(batch).state is BatchState.ENDED
+    assert rig.collect(batch).complete
+
+
+def test_a_batch_held_while_it_ran_can_be_given_up() -> None:
+    """Giving up an overdue batch closes its rows as unrecoverable."""
+    rig = Rig(6)
+    batch = overdue(rig)
+    assert give_up(rig.store, rig.take(), batch, rig.builder, by="me").state is BatchState.UNRECOVERABLE
+    assert rig.tally.counts == {(RowState.QUARANTINED, Reason.BATCH_UNRECOVERABLE, 0): 6}

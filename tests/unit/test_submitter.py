@@ -724,3 +724,27 @@ def test_a_cheap_batch_need_not_wait_out_the_grace() -> None:
         began = rig.clock.now()
         assert rig.settle_doubt(sent.id).state is BatchState.ABSENT
         assert (rig.clock.now() - began < 600) is quick
+
+
+def test_an_intent_of_a_copied_store_is_doubted_and_its_rows_go_out_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the other copy may have sent is looked up for the whole grace before the rows go out again."""
+    rig = Rig(10)
+    intend = rig.store.intend
+
+    def die(*args: Any) -> Any:
+        intend(*args)
+        raise StoreError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store, "intend", die)
+        with pytest.raises(StoreError, match="killed"):
+            rig.send()
+    (batch,) = rig.batches
+    rig.store.move_batch(rig.take(), batch.id, expect=BatchState.INTENT, to=BatchState.DOUBTFUL)
+    began = rig.clock.now()
+    assert rig.settle_doubt(batch.id).state is BatchState.ABSENT
+    assert rig.clock.now() - began >= 1_800
+    rig.finish()
+    assert (rig.faults.posts, rig.billed) == (1, 10)
