@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -130,6 +131,20 @@ def coverage(session: nox.Session) -> None:
     finally:
         session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session(venv_backend="none")
+def model(session: nox.Session) -> None:
+    """Is the submission protocol right? Its model, checked exhaustively with spin, and its mutants refuted."""
+    wanted = [tool for tool in ("spin", "gcc") if shutil.which(tool) is None]
+    if wanted:
+        if shutil.which("apt-get") is None:
+            session.error(f"install {' and '.join(wanted)} first")
+        session.run("apt-get", "update", external=True, silent=True)
+        session.run(
+            "apt-get", "install", "--yes", "--no-install-recommends", *wanted, external=True, silent=True
+        )
+    session.run(sys.executable, "tests/model/check.py", *session.posargs, external=True)
 
 
 def oldest(session: nox.Session) -> list[str]:

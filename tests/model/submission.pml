@@ -111,6 +111,14 @@ bit answered[SLOTS];            /* the answer is on its way to the sender */
 bit failed[SLOTS];              /* the sender gets an error, or waits in vain */
 byte expiries = EXPIRIES;
 byte deletions = DELETIONS;
+/* Fairness would make everything happen in the end that may: from some moment on, nothing optional does. */
+#if (defined(CLAIM_ENDS) || defined(CLAIM_FOUND)) && (STRANGERS > 0 || DELETIONS > 0 || defined(ROTATION))
+#define QUIET_DOWN
+bit quiet;
+#define OPTIONAL !quiet
+#else
+#define OPTIONAL true
+#endif
 
 /* ---------------------------------------------------------------- the processes' own state */
 
@@ -351,6 +359,9 @@ inline read(m, s) {
                 fi
             fi
         }
+#ifdef MUTANT_UNREAD_ONLY
+        open_for[s] = 0;
+#endif
         if
         :: batch[s] == DOUBTFUL -> conclude(s)
         :: batch[s] == ABSENT && watch[s] == WATCHED -> watch_on(s)
@@ -617,10 +628,10 @@ claim:
 #define SUSPECT_IN(x, none, s) ((suspects[s] & BIT(x)) != 0)
 #define IN_DOUBT(x) (batch[x] == DOUBTFUL || batch[x] == ABSENT && watch[x] == WATCHED)
 #define NET_DELETION(x) \
-    :: atomic { deletions > 0 && (remote[x] == RUNNING || remote[x] == PAID) && IN_DOUBT(x) && ANY_SLOT(SUSPECT_IN, x, 0) -> \
+    :: atomic { OPTIONAL && deletions > 0 && (remote[x] == RUNNING || remote[x] == PAID) && IN_DOUBT(x) && ANY_SLOT(SUSPECT_IN, x, 0) -> \
          remote[x] = DELETED; age[x] = 0; deletions--; printf("t=%d  somebody deletes remote batch %d\n", t, x) }
 
-#define ROTATE(m) :: atomic { key[m] == 0 -> key[m] = 1; printf("t=%d  mover %d has the other key now\n", t, m) }
+#define ROTATE(m) :: atomic { OPTIONAL && key[m] == 0 -> key[m] = 1; printf("t=%d  mover %d has the other key now\n", t, m) }
 
 active proctype Network() {
 end:
@@ -643,7 +654,7 @@ end:
     NET_DELETION(0) NET_DELETION(1)
 #endif
 #if STRANGERS > 0
-    :: atomic { remote[STRANGER] == NOTHING -> remote[STRANGER] = UNLISTED }
+    :: atomic { OPTIONAL && remote[STRANGER] == NOTHING -> remote[STRANGER] = UNLISTED }
     NET_REMOTE(STRANGER)
 #ifdef STUCK
     :: atomic { remote[STRANGER] == RUNNING -> remote[STRANGER] = STUCK_RUNNING; age[STRANGER] = 0 }
@@ -651,6 +662,9 @@ end:
 #endif
 #ifdef ROTATION
     ROTATE(0) ROTATE(1)
+#endif
+#ifdef QUIET_DOWN
+    :: quiet == 0 -> quiet = 1
 #endif
     od
 }
