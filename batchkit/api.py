@@ -7,8 +7,6 @@ nor request bodies enter an error or a log line.
 
 from __future__ import annotations
 
-import socket
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,6 +26,7 @@ from batchkit.api_answers import (
 )
 from batchkit.body import GuardedBody
 from batchkit.clock import Clock, SystemClock
+from batchkit.connection import WRITE_TIMEOUT, one_shot, own_client, pinned
 from batchkit.errors import ProviderError, UsageError
 from batchkit.ids import RemoteId
 from batchkit.lines import LineSplitter
@@ -42,8 +41,6 @@ __all__ = ["Gateway", "wire_schema"]
 
 BATCHES = "/v1/messages/batches"
 CONNECT_TIMEOUT = 10.0
-WRITE_TIMEOUT = 30.0
-"""Seconds one write may take. A lease is renewed for longer before the last chunk."""
 READ_TIMEOUT = 120.0
 GET_TIMEOUT = 60.0
 GET_ATTEMPTS = 4
@@ -74,7 +71,7 @@ class Gateway:
         if self._made is None:
             import anthropic
 
-            given = self._given if self._given is not None else _own_client(anthropic)
+            given = self._given if self._given is not None else own_client(anthropic)
             self._made = given.with_options(max_retries=0)
         return self._made
 
@@ -87,7 +84,9 @@ class Gateway:
         """Give a gateway whose credential stays the same, whatever rotates meanwhile."""
         if self._fixed:
             return self
-        copy = Gateway(_pinned(self.client), clock=self._clock)
+        import anthropic
+
+        copy = Gateway(pinned(anthropic, self.client), clock=self._clock)
         copy._fixed = True
         return copy
 
@@ -223,7 +222,7 @@ class Gateway:
         import anthropic
         import httpx2
 
-        with _one_shot(anthropic, self.client) as client:
+        with one_shot(anthropic, self.client) as client:
             call: Any = client.post
             try:
                 wrapped = call(
@@ -369,70 +368,6 @@ def wire_schema(schema: Mapping[str, Any] | type[Any]) -> dict[str, Any]:
         return transform_schema(schema if isinstance(schema, type) else dict(schema))
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise UsageError(f"the contract's schema cannot be sent to the API: {error}") from error
-
-
-def _own_client(sdk: Any) -> anthropic.Anthropic:
-    try:
-        client: anthropic.Anthropic = sdk.Anthropic(max_retries=0)
-    except sdk.AnthropicError as error:
-        raise UsageError(f"no client could be made from the environment: {error}") from None
-    return client
-
-
-def _pinned(client: anthropic.Anthropic) -> anthropic.Anthropic:
-    """Copy a client with the credential it has now: a rotating one is asked once."""
-    import anthropic
-
-    # Other client classes sign in ways of their own; a copy keeps what they hold.
-    plain = type(client) is anthropic.Anthropic and not client.api_key and not client.auth_token
-    provider = getattr(client, "credentials", None) if plain else None
-    if provider is None:
-        return client.with_options(max_retries=0)
-    token = provider()
-
-    def same(*, force_refresh: bool = False) -> Any:
-        return token
-
-    # A new provider drops the headers and the address that came with the old one, so both are repeated.
-    headers: Mapping[str, str] = getattr(client, "_credential_headers", None) or {}
-    return client.with_options(
-        credentials=same, default_headers=dict(headers), base_url=client.base_url, max_retries=0
-    )
-
-
-@contextmanager
-def _one_shot(sdk: Any, client: anthropic.Anthropic) -> Iterator[anthropic.Anthropic]:
-    http: object = getattr(client, "_client", None)
-    if type(http).__name__ != "SyncHttpxClientWrapper" or urllib.request.getproxies():
-        # An HTTP client of the user's, or a proxy that the SDK's own transport knows how to reach.
-        yield client
-        return
-    import httpx2
-
-    own = sdk.DefaultHttpxClient(
-        transport=httpx2.HTTPTransport(socket_options=_socket_options(), retries=0), follow_redirects=False
-    )
-    try:
-        yield client.with_options(http_client=own)
-    finally:
-        own.close()
-
-
-def _socket_options() -> list[
-    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
-]:
-    """Make the death of this process soon a reset: what the kernel still holds must not reach the API."""
-    import struct
-
-    options: list[tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]] = [
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
-        (socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024),
-    ]
-    user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if user_timeout is not None:
-        options.append((socket.IPPROTO_TCP, user_timeout, int(WRITE_TIMEOUT * 1000)))
-    return options
 
 
 def _path(remote: RemoteId, tail: str = "") -> str:

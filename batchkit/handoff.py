@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
-import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -20,7 +17,7 @@ import attrs
 from batchkit.bill import Bill
 from batchkit.files import replacing, write_csv, write_jsonl
 from batchkit.model import NANO, DocKind
-from batchkit.printing import printable
+from batchkit.quoting import html_text, markdown_code, markdown_text, shell_word
 from batchkit.reasons import Reason
 from batchkit.receipt import RECEIPT_FILE, ROWS_FILE, Issued, write_receipt
 from batchkit.report import template
@@ -38,7 +35,6 @@ QUARANTINE_FILE: Final = "quarantine"
 QUEUE_FILE: Final = "queue.csv"
 BILL_FILE: Final = "bill.csv"
 
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@]|:(?=//)|(?<=www)\.)")
 _REASONS: Final[Mapping[str, Reason]] = {reason.value: reason for reason in Reason}
 _ADVICE: Final[Mapping[str, str]] = {
     "input": "Correct the source records and run them as a slice with rows=..., or leave them out for good.",
@@ -159,9 +155,9 @@ def _page(facts: _Facts) -> str:
     return Template(template("handoff.html")).substitute(
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        run=_text(facts.name),
+        run=html_text(facts.name),
         state=_state(facts),
-        contact=f"Questions: {_text(facts.contact)}." if facts.contact else "",
+        contact=f"Questions: {html_text(facts.contact)}." if facts.contact else "",
         facts=_pairs(_what_ran(facts)),
         equations=_equations(facts),
         at=_moment(content["at"]),
@@ -172,7 +168,7 @@ def _page(facts: _Facts) -> str:
         lock=_lock(content),
         promotions=_promotions(facts),
         files=_files(facts),
-        verify=_text(f"python verify.py{_source_option(content)}"),
+        verify=html_text(f"python verify.py{_source_option(content)}"),
     )
 
 
@@ -181,9 +177,7 @@ def _state(facts: _Facts) -> str:
         return '<span class="good">Every record is accounted for</span>, and none is open'
     open_rows = facts.issued.equations.rows.buckets["open"]
     if facts.issued.equations.hold:
-        return (
-            f'<span class="bad">Not finished</span>: {open_rows:,} rows are still open ({_text(facts.state)})'
-        )
+        return f'<span class="bad">Not finished</span>: {open_rows:,} rows are still open ({html_text(facts.state)})'
     return '<span class="bad">The equations do not hold</span>: look at python -m batchkit status first'
 
 
@@ -223,7 +217,7 @@ def _equations(facts: _Facts) -> str:
         for one in equations.promotions
     ]
     return "".join(
-        f"<tr><th>{_text(name)}</th><td>{_text(str(equation))}</td>"
+        f"<tr><th>{html_text(name)}</th><td>{html_text(str(equation))}</td>"
         f'<td class="{"good" if holds else "bad"}">{"holds" if holds else "does not hold"}</td></tr>'
         for name, holds, equation in found
     )
@@ -300,11 +294,11 @@ def _files(facts: _Facts) -> str:
 
 
 def _pairs(pairs: Iterable[tuple[str, object]]) -> str:
-    return "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in pairs)
+    return "".join(f"<tr><th>{html_text(name)}</th><td>{html_text(value)}</td></tr>" for name, value in pairs)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    titles = "".join(f"<th>{_text(title)}</th>" for title in head)
+    titles = "".join(f"<th>{html_text(title)}</th>" for title in head)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<table><tr>{titles}</tr>{body}</table>"
 
@@ -312,12 +306,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f'<td class="n">{value:,}</td>'
-    return f"<td>{_text(value)}</td>"
-
-
-def _text(value: object) -> str:
-    """Give a value as HTML that is nothing but text, with nothing invisible in it."""
-    return html.escape(printable(str(value)))
+    return f"<td>{html_text(value)}</td>"
 
 
 # -------------------------------------------------------------------- the runbook
@@ -327,18 +316,18 @@ def _runbook(facts: _Facts) -> str:
     content, lock = facts.content, facts.content["lock"]
     pilot = "rows" if lock is None else f"name={lock['pilot']!r}"
     return Template(template("runbook.md")).substitute(
-        title=_markdown(facts.name),
-        run=_code(facts.name),
-        store=_code(facts.where or "STORE"),
-        store_arg=_shell(facts.where) if facts.where else "STORE",
-        run_arg=_shell(facts.name),
+        title=markdown_text(facts.name),
+        run=markdown_code(facts.name),
+        store=markdown_code(facts.where or "STORE"),
+        store_arg=shell_word(facts.where) if facts.where else "STORE",
+        run_arg=shell_word(facts.name),
         run_py=repr(facts.name),
         retry_py=repr(f"{facts.name}-retry-1"),
         slice_py=repr(f"{facts.name}-slice-1"),
         source_arg=_source_option(content),
         app="MODULE:FLOW",
         pilot_args=pilot,
-        contact=f"Questions: {_markdown(facts.contact)}." if facts.contact else "",
+        contact=f"Questions: {markdown_text(facts.contact)}." if facts.contact else "",
         cap="No cap is set." if facts.cap is None else f"When this was written it was ${facts.cap:.2f}.",
         queue_text=f"{facts.queued:,} rows wait for a person; they lie in `{QUEUE_FILE}`."
         if facts.queued
@@ -353,7 +342,7 @@ def _promotion_list(promotions: Sequence[Mapping[str, object]]) -> str:
         return "Nothing was promoted when this was written."
     head = "| promotion | catalog | when | written | conflict | absent |\n|---|---|---|---|---|---|\n"
     return head + "\n".join(
-        f"| {note['id']} | {_markdown(note['target'])} | {_moment(note['at'])} | {note['written']:,} | "
+        f"| {note['id']} | {markdown_text(note['target'])} | {_moment(note['at'])} | {note['written']:,} | "
         f"{note['conflict']:,} | {note['absent']:,} |"
         for note in promotions
     )
@@ -368,34 +357,14 @@ def _advice(reasons: Sequence[Mapping[str, Any]]) -> str:
         return "No row failed."
     head = "| reason | rows | what it means | what to do |\n|---|---|---|---|\n"
     return head + "\n".join(
-        f"| `{code}` | {n:,} | {_markdown(_REASONS[code].prose)} | {_markdown(_ADVICE[_REASONS[code].family])} |"
+        f"| `{code}` | {n:,} | {markdown_text(_REASONS[code].prose)} | {markdown_text(_ADVICE[_REASONS[code].family])} |"
         for code, n in rows.most_common()
     )
 
 
 def _source_option(content: Mapping[str, Any]) -> str:
     file = content["source"]["file"]
-    return f" --source {_shell(file)}" if file else ""
-
-
-def _shell(text: str) -> str:
-    """Quote a word for a POSIX shell, on one line whatever it holds."""
-    if printable(text) == text:
-        return shlex.quote(text)
-    # bash, zsh and busybox read these escapes; nothing else puts a newline into one line.
-    return "$'" + "".join(c if c.isalnum() and c.isascii() else f"\\u{ord(c):04x}" for c in text) + "'"
-
-
-def _code(text: str) -> str:
-    """Give text as a Markdown code span that it cannot end."""
-    shown = printable(text)
-    ticks = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
-    return f"{ticks} {shown} {ticks}" if "`" in shown else f"`{shown}`"
-
-
-def _markdown(text: object) -> str:
-    """Give text that Markdown shows as it is: on one line, no markup, no link, no HTML, no table cell."""
-    return _MARKUP.sub(r"\\\1", printable(str(text)))
+    return f" --source {shell_word(file)}" if file else ""
 
 
 def _moment(at: object) -> str:

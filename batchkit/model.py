@@ -7,7 +7,7 @@ way through; everything else is a keyword-only attrs class.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -15,7 +15,8 @@ import attrs
 
 from batchkit.ids import BatchId, Digest, Nonce, RemoteId, ResultId, RowId, RowKey, RunId
 from batchkit.reasons import Reason
-from batchkit.states import BatchState, Outcome, RowEvent, RowState, RunState, outcome
+from batchkit.states import BatchState, Outcome, RowEvent, RowState, RunState
+from batchkit.tally import Tally as Tally  # noqa: PLC0414 (part of this module's names)
 
 NANO = 1_000_000_000
 """Nano-dollars in one dollar: every amount in the store is an integer of these."""
@@ -362,41 +363,6 @@ class BatchWhere:
     states: frozenset[BatchState] | None = None
     place: Place | None = None
     ids: tuple[BatchId, ...] | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Tally:
-    """Rows of one run counted by (state, reason, tier)."""
-
-    counts: Mapping[tuple[RowState, Reason | None, int], int]
-
-    @property
-    def total(self) -> int:
-        """Count every source record of the run."""
-        return sum(self.counts.values())
-
-    @property
-    def outcomes(self) -> dict[Outcome, int]:
-        """Count the rows of each bucket; every bucket is present."""
-        buckets = dict.fromkeys(Outcome, 0)
-        for (state, reason, _), n in self.counts.items():
-            buckets[outcome(state, reason)] += n
-        return buckets
-
-    @property
-    def open(self) -> int:
-        """Count the rows that are not closed: pending or submitted."""
-        return self.in_state(RowState.PENDING) + self.in_state(RowState.SUBMITTED)
-
-    def in_state(self, state: RowState) -> int:
-        """Count the rows in one state."""
-        return sum(n for (s, _, _), n in self.counts.items() if s is state)
-
-    def reasons(self) -> Iterator[tuple[Outcome, Reason, int, int]]:
-        """Give (outcome, reason, tier, rows) for every row that carries a reason."""
-        for (state, reason, tier), n in self.counts.items():
-            if reason is not None:
-                yield outcome(state, reason), reason, tier, n
 
 
 class DocKind(str, Enum):

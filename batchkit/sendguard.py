@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import attrs
 
-from batchkit.api import WRITE_TIMEOUT
 from batchkit.body import BodyStopped
 from batchkit.clock import Clock
+from batchkit.connection import WRITE_TIMEOUT
 from batchkit.model import Batch, BatchFacts, Lease
 from batchkit.states import BatchState
 from batchkit.storage import Store
