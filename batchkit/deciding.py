@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from batchkit import holding
 from batchkit.builder import RequestBuilder
@@ -64,7 +64,7 @@ def decide(
     if all(one.id != number for one in own):
         known = ", ".join(str(one.id) for one in own if one.need is not None) or "none"
         raise UsageError(f"run {run.name!r} has no batch {batch}; held are: {known}")
-    builder = RequestBuilder(stored_spec(store, run))
+    builder: RequestBuilder[Any] = RequestBuilder(stored_spec(store, run))
     lease = store.acquire(run.id, owner, _TTL)
     if lease is None:
         raise LeaseLost(f"another process moves {run.name!r} now; nothing was changed. Try again in a minute")

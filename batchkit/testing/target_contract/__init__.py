@@ -1,0 +1,26 @@
+"""What every target must do, as tests to inherit: one test per sentence of the Target Protocol.
+
+::
+
+    class TestMyTarget(TargetContract):
+        @pytest.fixture
+        def catalog(self, tmp_path):
+            return MyCatalog(tmp_path)
+"""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(f"batchkit.testing.target_contract.{part}" for part in ("checking", "writing", "repeating", "undoing"))
+)
+
+from batchkit.testing.target_contract.checking import CheckContract  # noqa: E402 (asserts are rewritten at import)
+from batchkit.testing.target_contract.repeating import RepeatContract  # noqa: E402
+from batchkit.testing.target_contract.undoing import RollbackContract  # noqa: E402
+from batchkit.testing.target_contract.writing import WriteContract  # noqa: E402
+
+__all__ = ["CheckContract", "RepeatContract", "RollbackContract", "TargetContract", "WriteContract"]
+
+
+class TargetContract(CheckContract, WriteContract, RepeatContract, RollbackContract):
+    """Inherit, and give a ``catalog`` fixture."""
