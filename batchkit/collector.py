@@ -24,7 +24,8 @@ from batchkit.inhand import InHand
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Tally
 from batchkit.polling import Poller, hold
 from batchkit.prices import Price
-from batchkit.reading import FileReading, Manifest, Pricing, differences
+from batchkit.pricing import Pricing
+from batchkit.reading import FileReading, Manifest, differences
 from batchkit.reasons import Reason
 from batchkit.spec import Spec
 from batchkit.states import BatchState, RowEvent

@@ -14,16 +14,16 @@ from batchkit.escalator import Disposition, Escalator
 from batchkit.ids import CustomId, RowId
 from batchkit.lines import CutLine, LineSplitter
 from batchkit.model import Batch, Lease, Need, Settled, Usage
-from batchkit.money import cost, price_of
+from batchkit.money import cost
 from batchkit.prices import Price
+from batchkit.pricing import Pricing
 from batchkit.reasons import Reason
 from batchkit.states import RowEvent, RowState
 from batchkit.storage import Store
-from batchkit.tier import Tier
 from batchkit.validator import ResultLine, Validator, billed
 from batchkit.verdict import Verdict
 
-__all__ = ["FileReading", "Manifest", "Pricing", "differences"]
+__all__ = ["FileReading", "Manifest", "differences"]
 
 T = TypeVar("T")
 
@@ -40,26 +40,6 @@ Standing = tuple[int, int, int, "Reason | None"]
 """A row's tier, tries, resends and reason."""
 _After = tuple[RowEvent, "Reason | None", int, int, int]
 """What happens to a row, and its reason, tier, tries and resends afterwards."""
-
-
-@attrs.frozen(kw_only=True)
-class Pricing:
-    """Prices by tier and by the model that really answered."""
-
-    tiers: tuple[Tier, ...]
-    prices: Mapping[str, Price]
-    _known: dict[tuple[int, str], Price | None] = attrs.field(factory=dict, init=False)
-
-    def of(self, tier: int, model: str) -> Price | None:
-        """Give the price of an answer, or None where none is known."""
-        key = (tier, model)
-        if key not in self._known:
-            asked = self.tiers[tier]
-            # A dated name is the same model under its full name.
-            same = not model or model.startswith(asked.model)
-            own = asked.price or price_of(asked.model, self.prices)
-            self._known[key] = own if same else price_of(model, self.prices) or own
-        return self._known[key]
 
 
 @attrs.define(kw_only=True)

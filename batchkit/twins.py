@@ -15,7 +15,8 @@ from batchkit.escalator import Escalator
 from batchkit.fixes import decision_fix
 from batchkit.ids import BatchId, CustomId, ResultId, RowId
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Settled, Usage
-from batchkit.reading import FileReading, Manifest, Pricing, Standing, differences
+from batchkit.pricing import Pricing
+from batchkit.reading import FileReading, Manifest, Standing, differences
 from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState
 from batchkit.storage import Store
 from batchkit.validator import ResultLine, Validator, billed
