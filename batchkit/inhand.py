@@ -30,9 +30,9 @@ class InHand:
         rows: Readings that ended over a row, by the number of its member.
     """
 
-    _store: Store
-    _lease: Lease
-    _batch: Batch
+    _store: Store = attrs.field(alias="store")
+    _lease: Lease = attrs.field(alias="lease")
+    _batch: Batch = attrs.field(alias="batch")
     lost: int = 0
     row: int | None = None
     rows: dict[int, int] = attrs.field(factory=dict)
