@@ -56,7 +56,7 @@ class GuardedBody:
         self._check = check
         self._fence = fence
         self._chunk = chunk
-        self.handed_over = False
+        self.handed_over: bool = False
 
     @staticmethod
     def length_of(sizes: Iterable[int]) -> int:

@@ -90,7 +90,7 @@ class Reader(Generic[T]):
         self._name = name
         self._picked = picked
         self._contract_of = contract_of
-        self.ledger = Ledger(store, pilot_scope(name))
+        self.ledger: Ledger = Ledger(store, pilot_scope(name))
 
     def read(
         self, record: RunRecord, *, graded: bool, keys: Sequence[str] | None = None

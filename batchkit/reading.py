@@ -141,14 +141,14 @@ class FileReading(Generic[T]):
         self._parked: dict[int, ResultLine] = {}
         self._hash = hashlib.sha256()
         self._bytes = 0
-        self.lines = 0
-        self.settled = 0
+        self.lines: int = 0
+        self.settled: int = 0
         self.kinds: dict[str, int] = {}
-        self.duplicates = 0
-        self.foreign = 0
-        self.unreadable = 0
-        self.unpriced = 0
-        self.ignored = 0
+        self.duplicates: int = 0
+        self.foreign: int = 0
+        self.unreadable: int = 0
+        self.unpriced: int = 0
+        self.ignored: int = 0
         self.need: Need | None = None
 
     def read(self, chunks: Iterable[bytes], stop: Callable[[], bool] | None = None) -> bool:

@@ -24,9 +24,9 @@ class Reconciliation:
     run: str
     equations: Equations
     digest: Digest
-    _content: Mapping[str, Any]
-    _store: Store = attrs.field(repr=False)
-    _record: Run = attrs.field(repr=False)
+    _content: Mapping[str, Any] = attrs.field(alias="content")
+    _store: Store = attrs.field(repr=False, alias="store")
+    _record: Run = attrs.field(repr=False, alias="record")
 
     @property
     def balanced(self) -> bool:

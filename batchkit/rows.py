@@ -156,7 +156,7 @@ class Rows(Generic[T]):
             row = self._row(view)
             flat = row.flat(self._dumped(row))
             values = tuple(_hashable(flat.get(field)) for field in fields)
-            counts[values if len(fields) > 1 else _hashable(flat.get(fields[0]))] += 1
+            counts[values[0] if len(values) == 1 else values] += 1
         return dict(counts.most_common())
 
     def records(self) -> Iterator[dict[str, object]]:

@@ -65,7 +65,7 @@ class TwinReading(FileReading[T]):
         self._standing = standing
         self._twin = twin
         self._shares: dict[tuple[str, str, int, str], tuple[int, list[int], int]] = {}
-        self.applied = sum(standing.taken)
+        self.applied: int = sum(standing.taken)
 
     def told(self, *, read_at: float | None, why: str = "") -> Twin:
         """Give the twin with what this reading brought."""

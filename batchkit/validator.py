@@ -206,7 +206,8 @@ def read_usage(usage: Any) -> Usage | None:
     written = told("cache_creation_input_tokens") or 0
     kinds = told("cache_creation")
     short = (kinds.get("ephemeral_5m_input_tokens") or 0) if isinstance(kinds, dict) else 0
-    fresh, spoken, read = told("input_tokens"), told("output_tokens"), told("cache_read_input_tokens") or 0
+    fresh, spoken = told("input_tokens", -1), told("output_tokens", -1)
+    read = told("cache_read_input_tokens") or 0
     if not type(fresh) is type(spoken) is type(short) is type(written) is type(read) is int:
         return None
     if fresh < 0 or spoken < 0 or read < 0 or not 0 <= short <= written:

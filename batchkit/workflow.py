@@ -104,10 +104,10 @@ class Workflow(Generic[T]):
         own = getattr(client, "batchkit_clock", None)
         self.spec = spec
         self.clock: Clock = clock or own or SystemClock()
-        self.store = open_store(store, clock=self.clock)
-        self.where = address_of(store)
+        self.store: Store = open_store(store, clock=self.clock)
+        self.where: str = address_of(store)
         self.on_progress = on_progress
-        self.teller = None if on_event is None else Teller(self.store, on_event)
+        self.teller: Teller | None = None if on_event is None else Teller(self.store, on_event)
         self._client = client
         self._budget = budget
         self._prices = dict(prices or {})

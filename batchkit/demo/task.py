@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
@@ -13,7 +13,10 @@ from batchkit.spec import Spec
 from batchkit.testing.taxonomy import CATEGORIES
 from batchkit.tier import Tier
 
-Category: TypeAlias = Literal[CATEGORIES]  # type: ignore[valid-type]
+if TYPE_CHECKING:
+    Category: TypeAlias = str
+else:
+    Category = Literal[CATEGORIES]
 
 FIRST = "You fill in product attributes for a catalog. Give a category, up to five short features and one sentence."
 SECOND = (

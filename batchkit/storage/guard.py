@@ -47,7 +47,7 @@ class Guard:
         self._host = host or socket.gethostname()
         self._inode = 0 if database is None else database.stat().st_ino
         self._unsaved: int | None = None
-        self.why = "" if database is None else self._compare(seq)
+        self.why: str = "" if database is None else self._compare(seq)
 
     @property
     def path(self) -> Path | None:

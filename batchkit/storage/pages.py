@@ -93,8 +93,8 @@ class PackedPage:
 
     def __init__(self, keys: bytes, sizes: bytes, load: Callable[[], bytes]) -> None:
         self.keys: list[str] = parse(keys)
-        self.sizes = unpack(sizes)
-        self.weight = len(keys)
+        self.sizes: array[int] = unpack(sizes)
+        self.weight: int = len(keys)
         self._load = load
         self._lines: list[bytes] = []
 

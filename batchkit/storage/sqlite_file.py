@@ -49,7 +49,7 @@ class Database:
             raise StoreError(
                 f"this Python's SQLite is {sqlite3.sqlite_version}; a store needs 3.37 or newer. Use another Python build."
             )
-        self.path = None if str(path) == ":memory:" else Path(path).absolute()
+        self.path: Path | None = None if str(path) == ":memory:" else Path(path).absolute()
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None

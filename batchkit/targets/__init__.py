@@ -292,7 +292,7 @@ class Selection:
     def __init__(self) -> None:
         """Start with no row held back."""
         self._hash = hashlib.sha256()
-        self.count = 0
+        self.count: int = 0
 
     def add(self, key: str) -> None:
         """Take one key that is held back. Order matters, and is the source's order."""

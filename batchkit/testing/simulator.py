@@ -70,7 +70,7 @@ class SimulatedAPI:
     """
 
     def __init__(self, model: Model, *, state: Path | str | None = None, **settings: Any) -> None:
-        self.settings = Settings(**settings)
+        self.settings: Settings = Settings(**settings)
         self._world = World(model, self.settings, None if state is None else Path(state))
         self._lock = threading.RLock()
         self._calls = 0

@@ -49,8 +49,8 @@ class World:
     def __init__(self, model: Model, settings: Settings, state: Path | None) -> None:
         self.model = model
         self.settings = settings
-        self.now = settings.start
-        self.starts = 0
+        self.now: float = settings.start
+        self.starts: int = 0
         self._batches: dict[str, Batch] = {}
         self._direct: list[Invoice] = []
         self._asked: Counter[str] = Counter()

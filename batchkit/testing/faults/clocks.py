@@ -16,7 +16,7 @@ class JumpyClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.offset = 0.0
+        self.offset: float = 0.0
 
     def now(self) -> float:
         """Return the wall time, wrong by ``offset`` seconds."""

@@ -92,7 +92,7 @@ class Nth:
         self._way = way
         self._die = die
         self.operations: list[str] = []
-        self.dead = False
+        self.dead: bool = False
 
     @property
     def struck(self) -> bool:
@@ -126,8 +126,8 @@ class Chances:
         self._rng = rng
         self._raising = raising
         self._killing = killing
-        self.operations = 0
-        self.dead = False
+        self.operations: int = 0
+        self.dead: bool = False
 
     def calm(self) -> None:
         """Stop failing."""

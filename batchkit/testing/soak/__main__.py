@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchkit.testing.soak.scene import ENGINES, Outcome, Setup
+from batchkit.testing.soak.scene import ENGINES, Engine, Outcome, Setup
 from batchkit.testing.soak.summary import Summary, soak
 
 __all__ = ["main"]
@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rates = options.fault_rate or [0.05]
     graces = options.grace or [Setup().grace]
     summaries: list[Summary] = []
-    for engine in options.engine or ["batchkit"]:
+    engines: list[Engine] = options.engine or ["batchkit"]
+    for engine in engines:
         for rate in rates:
             for grace in graces if engine == "batchkit" else graces[:1]:
                 setup = Setup(

@@ -62,9 +62,9 @@ class PlainHistory:
     def __init__(self, seed: int, setup: Setup) -> None:
         self.seed = seed
         self.setup = setup
-        self.rng = random.Random(f"{seed}:history")
+        self.rng: random.Random = random.Random(f"{seed}:history")
         longest = 30 * HOUR if self.rng.random() < 0.05 else 20 * 60.0
-        self.sim = SimulatedAPI(model, seed=seed, latency=Latency(60.0, longest))
+        self.sim: SimulatedAPI = SimulatedAPI(model, seed=seed, latency=Latency(60.0, longest))
         schedule = FaultSchedule(
             seed=seed,
             rate=setup.fault_rate,
@@ -73,21 +73,21 @@ class PlainHistory:
             strangers=setup.strangers if setup.fault_rate else 0.0,
             faults=frozenset(Fault) - {Fault.ELSEWHERE},
         )
-        self.api = UnreliableAPI(self.sim, schedule)
-        self.clock = SimulatedClock(self.api)
-        self.began = self.sim.now
-        self.rows = {row["sku"]: row["word"] for row in rows_of(self.rng)}
-        self.most = max(len(self.rows) // 3, 1)
-        self.saved = Saved()
+        self.api: UnreliableAPI = UnreliableAPI(self.sim, schedule)
+        self.clock: SimulatedClock = SimulatedClock(self.api)
+        self.began: float = self.sim.now
+        self.rows: dict[str, str] = {row["sku"]: row["word"] for row in rows_of(self.rng)}
+        self.most: int = max(len(self.rows) // 3, 1)
+        self.saved: Saved = Saved()
         self.adopted: set[str] = set()
-        self.doubts = 0
+        self.doubts: int = 0
         self.violations: list[str] = []
         self._be_born()
 
     def _be_born(self) -> None:
         rate = 0.0 if self.api.calm else self.setup.fault_rate
-        self.chances = Chances(self.rng, killing=0.05 * rate)
-        self.client = FaultyAPI(self.api, self.chances)
+        self.chances: Chances = Chances(self.rng, killing=0.05 * rate)
+        self.client: FaultyAPI = FaultyAPI(self.api, self.chances)
 
     def play(self) -> Outcome:
         """Play it."""

@@ -21,7 +21,7 @@ from batchkit.testing.store_contract.base import (
     record,
 )
 
-ODD = {"b": None, "a": 'é \u2028 😀 \x00 "\\ \n\r\t \x7f', "c": "", "\u00fc": "x"}
+ODD: dict[str, str | None] = {"b": None, "a": 'é \u2028 😀 \x00 "\\ \n\r\t \x7f', "c": "", "\u00fc": "x"}
 
 
 class RowContract(StoreCase):
