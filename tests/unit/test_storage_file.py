@@ -223,7 +223,9 @@ def test_a_store_may_be_used_from_other_threads(path: Path) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "_BUSY_MS", 1)
-    monkeypatch.setattr(sqlite_file, "_patience", sqlite_file._patience.copy(stop=tenacity.stop_after_delay(0.3)))
+    monkeypatch.setattr(
+        sqlite_file, "_patience", sqlite_file._patience.copy(stop=tenacity.stop_after_delay(0.3))
+    )
 
 
 @pytest.mark.usefixtures("impatient")
