@@ -262,16 +262,16 @@ class _Texts:
     """The lengths of a template's texts, encoded. JSON escapes character by character, so parts add up."""
 
     def __init__(self, prompt: Prompt) -> None:
-        self._prompt = prompt
+        self._gaps = prompt.gaps
         self._fixed = _text_size(prompt, dict.fromkeys(prompt.fields, "-")) - len(prompt.gaps)
         self._missing = len(quoted(prompt.missing)) - 2
 
     def size(self, fields: Mapping[str, str | None]) -> int:
         """Give what `_text_size` gives, without rendering."""
         size = self._fixed
-        for name in self._prompt.gaps:
+        for name in self._gaps:
             value = fields[name]
-            size += len(quoted(value)) - 2 if value and not value.isspace() else self._missing
+            size += len(to_json(value)) - 2 if value and not value.isspace() else self._missing
         return size
 
 

@@ -139,6 +139,11 @@ class Contract(Generic[T]):
         return self._needs_row
 
     @property
+    def tells_sparse(self) -> bool:
+        """Whether `sparse_row` has a function to ask."""
+        return self._sparse_input is not None
+
+    @property
     def row_fields(self) -> tuple[str, ...]:
         """The record's fields that rules and ``sparse_input`` declare to read, each once."""
         asked = (*self._rules, *([self._sparse_input] if self._sparse_input else []))
@@ -187,14 +192,21 @@ class Contract(Generic[T]):
         Raises:
             UsageError: a rule takes the record and ``row`` is None.
         """
+        if isinstance(answer, (str, bytes)):
+            return self.judge_text(answer, row, usage, model)
+        self._check_row(row)
+        return self._judge_person(answer, row, usage, model)
+
+    def _check_row(self, row: Fields | None) -> None:
         if self._needs_row and row is None:
             names = ", ".join(rule.name for rule in self._rules if rule.takes_row)
             raise UsageError(f"the record is needed to judge by {names}: check(answer, row)")
-        if isinstance(answer, (str, bytes)):
-            return self._judge(answer, row, usage, model)
-        return self._judge_person(answer, row, usage, model)
 
-    def _judge(self, answer: str | bytes, row: Fields | None, usage: Usage | None, model: str) -> Verdict[T]:
+    def judge_text(
+        self, answer: str | bytes, row: Fields | None, usage: Usage | None, model: str
+    ) -> Verdict[T]:
+        """Judge a model's answer: `check` without its choices, for every line of a batch."""
+        self._check_row(row)
         try:
             text = (answer.encode() if isinstance(answer, str) else answer).strip(BLANK)
         except UnicodeEncodeError:
@@ -214,7 +226,9 @@ class Contract(Generic[T]):
             return Verdict(
                 Reason.OUTPUT_RULE, f"the model raised {type(error).__name__}", None, text, usage, model
             )
-        if self._always_exact or text.count(b":") != self._count(output):
+        named = getattr(output, "__pydantic_fields_set__", None)
+        keys = len(named) if named is not None else self._count(output)
+        if self._always_exact or text.count(b":") != keys:
             try:
                 check_exact(text)
             except (NotOne, RecursionError) as error:
@@ -231,7 +245,7 @@ class Contract(Generic[T]):
             try:
                 inner = find_object(text.decode("utf-8", "replace")).encode()
                 if inner != text:
-                    return self._judge(inner, row, usage, model)
+                    return self.judge_text(inner, row, usage, model)
             except NotOne as error:
                 why = str(error)
         return Verdict(Reason.OUTPUT_UNPARSEABLE, why, None, text, usage, model)

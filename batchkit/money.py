@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -19,6 +19,7 @@ __all__ = [
     "PriceStep",
     "Rates",
     "cost",
+    "coster",
     "expected",
     "from_usd",
     "known_price",
@@ -42,12 +43,34 @@ def cost(usage: Usage, price: Price, *, batch: bool = True) -> int:
         price: Of the model that answered.
         batch: Whether the request went in a batch.
     """
-    fresh, spoken, short, long, read = usage
-    rates = price.rates(fresh + short + long + read, batch=batch)
-    pico = fresh * rates.input + spoken * rates.output
-    if short or long or read:
-        pico += short * rates.cache_write_5m + long * rates.cache_write_1h + read * rates.cache_read
+    prompt = usage.input + usage.cache_write_5m + usage.cache_write_1h + usage.cache_read
+    rates = price.rates(prompt, batch=batch)
+    pico = (
+        usage.input * rates.input
+        + usage.output * rates.output
+        + usage.cache_write_5m * rates.cache_write_5m
+        + usage.cache_write_1h * rates.cache_write_1h
+        + usage.cache_read * rates.cache_read
+    )
     return -(-pico // PICO)
+
+
+def coster(price: Price, *, batch: bool = True) -> Callable[[Usage], int]:
+    """Give `cost` for one price, as a function to be asked for every line of a batch."""
+    if len(price.steps) > 1:
+        return lambda usage: cost(usage, price, batch=batch)
+    rates = price.rates(0, batch=batch)
+    fresh_rate, spoken_rate, read_rate = rates.input, rates.output, rates.cache_read
+    short_rate, long_rate = rates.cache_write_5m, rates.cache_write_1h
+
+    def quick(usage: Usage) -> int:
+        fresh, spoken, short, long, read = usage
+        pico = fresh * fresh_rate + spoken * spoken_rate
+        if short or long or read:
+            pico += short * short_rate + long * long_rate + read * read_rate
+        return -(-pico // PICO)
+
+    return quick
 
 
 def worst_case(

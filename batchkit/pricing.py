@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
-from batchkit.money import price_of
+from batchkit.model import Usage
+from batchkit.money import coster, price_of
 from batchkit.prices import Price
 from batchkit.tier import Tier
 
@@ -31,3 +32,8 @@ class Pricing:
             own = asked.price or price_of(asked.model, self.prices)
             self._known[key] = own if same else price_of(model, self.prices) or own
         return self._known[key]
+
+    def coster(self, tier: int, model: str) -> Callable[[Usage], int] | None:
+        """Give what an answer's cost is counted with, or None where no price is known."""
+        price = self.of(tier, model)
+        return None if price is None else coster(price)

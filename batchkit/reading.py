@@ -31,8 +31,10 @@ PAGE = 5_000
 """Rows settled in one transaction."""
 READ = 500
 """Members read at a time: few enough to be gone before the cyclic collector looks at them."""
-HELD = 500
-"""Lines read ahead of being judged, where the rules need their records: parsed lines are dear to hold."""
+HELD = 5_000
+"""Most lines read ahead of being judged, where the rules need their records: these are read in order, pages at a time."""
+HELD_BYTES = 8 << 20
+"""Most bytes of such lines. They are held as they came: parsed ones would be dear to hold, dearer than reading twice."""
 
 _new = tuple.__new__
 
@@ -134,9 +136,11 @@ class FileReading(Generic[T]):
         self._careful = careful
         self._unjudged = unjudged
         self._decided: dict[tuple[Reason | None, Standing], _After] = {}
+        self._costers: dict[tuple[int, str], Callable[[Usage], int] | None] = {}
         self.in_hand: int | None = None
         self._seen = bytearray(len(manifest.rows))
-        self._ahead: list[tuple[int, ResultLine]] = []
+        self._ahead: list[tuple[int, bytes]] = []
+        self._ahead_bytes = 0
         self._page: list[Settled] = []
         self._parked: dict[int, ResultLine] = {}
         self._hash = hashlib.sha256()
@@ -235,8 +239,9 @@ class FileReading(Generic[T]):
                 spare(number, line)
                 continue
             if needs_row:
-                ahead.append((number, line))
-                if len(ahead) >= HELD:
+                ahead.append((number, raw))
+                self._ahead_bytes += len(raw)
+                if len(ahead) >= HELD or self._ahead_bytes >= HELD_BYTES:
                     self._judge_ahead()
             else:
                 judge(number, line, None)
@@ -260,30 +265,54 @@ class FileReading(Generic[T]):
         if not self._ahead:
             return
         ids = [self._manifest.rows[number] for number, _ in self._ahead]
-        for (number, line), row in zip(self._ahead, self._store.rows(ids, source=True), strict=True):
-            self._judge(number, line, row.fields)
+        for (number, raw), row in zip(self._ahead, self._store.rows(ids, source=True), strict=True):
+            self._judge(number, self._validator.read(raw), row.fields)
         self._ahead.clear()
+        self._ahead_bytes = 0
 
     def _judge(self, number: int, line: ResultLine, fields: Mapping[str, str | None] | None) -> None:
         """Judge one line and put what it does to its row on the page."""
         manifest = self._manifest
         standing = manifest.standings[number]
         said, detail, _, text, usage, model = self._verdict(number, line, fields)
-        if number in self._unjudged:
+        if self._unjudged and number in self._unjudged:
             after = _values(_unfinished(*standing[:3]), standing)
         else:
             known = self._decided.get((said, standing))
             after = known if known is not None else self._decide(said, standing)
-        amount = 0 if usage is None else self._cost(usage, self._pricing.of(standing[0], model))
+        amount = 0
+        if usage is not None:
+            key = (standing[0], model)
+            if key not in self._costers:
+                self._costers[key] = self._pricing.coster(*key)
+            count = self._costers[key]
+            if count is not None:
+                amount = count(usage)
+            else:
+                self.unpriced += 1
+        event, reason, tier, tries, resends = after
         # The positional form, past the generated __new__: this runs once for every line.
         self._page.append(
             _new(
                 Settled,
-                (manifest.rows[number], *after, said, detail, text or None, usage, amount, model),
+                (
+                    manifest.rows[number],
+                    event,
+                    reason,
+                    tier,
+                    tries,
+                    resends,
+                    said,
+                    detail,
+                    text or None,
+                    usage,
+                    amount,
+                    model,
+                ),
             )
         )
         manifest.open[number] = 0
-        if after[0] is RowEvent.MONEY_PAUSED and self.need is None:
+        if event is RowEvent.MONEY_PAUSED and self.need is None:
             self.need = _money_need(self._batch, detail)
 
     def _decide(self, said: Reason | None, standing: Standing) -> _After:
@@ -299,7 +328,7 @@ class FileReading(Generic[T]):
         """Do nothing with the line of a member that does not wait: it was settled by an earlier reading."""
 
     def _verdict(self, number: int, line: ResultLine, fields: Mapping[str, str | None] | None) -> Verdict[T]:
-        if number in self._unjudged:
+        if self._unjudged and number in self._unjudged:
             raw, usage, model = billed(line)
             return Verdict(Reason.OUTPUT_RULE, "did not finish", None, raw, usage, model)
         if self._careful is not None:

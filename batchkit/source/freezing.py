@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic_core import to_json
 
@@ -18,6 +18,8 @@ from batchkit.source.origin import Record, Source
 from batchkit.source.readers import Damaged
 from batchkit.spec import Spec
 from batchkit.states import RowEvent
+
+_new: Final[Any] = tuple.__new__
 
 Fields: TypeAlias = dict[str, str | None]
 Staged: TypeAlias = Callable[[RowKey, bytes], "ResultId | None"]
@@ -61,7 +63,7 @@ class Freezer:
         self._key = spec.key
         self._names = tuple(sorted(spec.used_fields))
         self._check = spec.check_fields
-        self._sparse = spec.contract.sparse_row
+        self._sparse = spec.contract.sparse_row if spec.contract.tells_sparse else None
         self._builder = builder
         self._staged = incremental
         self._room = builder.room(max_bytes=max_bytes)
@@ -109,7 +111,7 @@ class Freezer:
             fields[name] = value
         try:
             key = RowKey(normal.key_text(record.get(self._key), column=self._key, position=position))
-            line = to_json([position, key or None, fields])
+            line = to_json((position, key or None, fields))
         except ValueError as error:
             if isinstance(error, KeyTypeError):
                 raise
@@ -134,9 +136,11 @@ class Freezer:
             return SourceRow(
                 position, key, line, size, RowEvent.INPUT_REFUSED, Reason.INPUT_TOO_LARGE, detail
             )
-        if self._sparse(fields):
+        if self._sparse is not None and self._sparse(fields):
             return SourceRow(position, key, line, size, RowEvent.INPUT_SPARSE, Reason.INPUT_SPARSE)
-        return SourceRow(position, key, line, size)
+        # The positional form, past the generated __new__: this runs for every record.
+        frozen: SourceRow = _new(SourceRow, (position, key, line, size, RowEvent.FROZEN, None, "", None))
+        return frozen
 
     def _refused(self, position: int, record: Record, flaws: list[str]) -> SourceRow:
         """Freeze a record that cannot be sent: what has text keeps it, and the detail names the rest."""

@@ -74,7 +74,7 @@ class SQLiteFreeze(SQLiteRows):
             (base, count, digest, pack(sizes), encode_keys(keys), joined),
         )
         connection.execute(_FREEZE, (base, schema.state_code(RowState.PENDING), _OFFSETS, count))
-        if any(event is not RowEvent.FROZEN for event in events):
+        if events.count(RowEvent.FROZEN) != count:
             self._mark(connection, run, [row for row in page if row.event is not RowEvent.FROZEN])
         return as_run(
             connection.execute(
