@@ -246,7 +246,8 @@ class History:
                     f"the equations do not hold: {equations.rows}; {equations.submissions}; {equations.money}"
                 )
         tokens = sum(entry["usage"]["input_tokens"] + entry["usage"]["output_tokens"] for entry in ours)
-        counted = sum(r.usage.input + r.usage.output for r in paid if r.usage is not None)
+        usages = [*(result.usage for result in paid), *(share.usage for share in shares)]
+        counted = sum(usage.input + usage.output for usage in usages if usage is not None)
         if not bad and outcome.unreported == 0 and tokens != counted:
             bad.append(f"{counted} tokens recorded, {tokens} billed")
         return _with(outcome, tuple(bad))
@@ -267,7 +268,9 @@ class Process:
     def __init__(self, history: History, number: int) -> None:
         self._history = history
         self._rng = random.Random(f"{history.seed}:process:{number}")
-        self._cadence = self._rng.choice([120.0, 600.0, 900.0, 900.0, 1_200.0, 1_200.0, 1_500.0, 1_500.0])
+        # Started by cron now and then, or waiting, which looks again when it was told to while there is a doubt.
+        self._cadence = self._rng.choice([900.0, 1_500.0, 1_800.0, 3_600.0])
+        self._waits = self._rng.random() < 0.5
         self.due = history.sim.now + number * self._rng.uniform(0.0, 600.0)
         self._lives = 0
         self._number = number
@@ -338,7 +341,8 @@ class Process:
         if progress is None or progress.wake_at is None:
             self.due = history.sim.now + max(self._cadence, 60.0)
             return
-        nap = max(progress.wake_at - history.clock.now(), self._cadence)
+        prompt = self._waits and progress.batches_doubtful
+        nap = max(progress.wake_at - history.clock.now(), 60.0 if prompt else self._cadence)
         self.due = history.sim.now + (nap if progress.done else min(nap, HOUR))
 
     def close(self) -> None:

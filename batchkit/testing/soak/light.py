@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchkit.testing.http import Dropped, Request, Response, json_bytes, read_all
+from batchkit.testing.http import Dropped, Headers, Request, Response, json_bytes, read_all
 from batchkit.testing.simulator import Handler
 
 __all__ = ["LightClient"]
@@ -67,8 +67,8 @@ class _Answer:
     """What is used of an HTTP response."""
 
     def __init__(self, response: Response) -> None:
-        self.status_code = response.status
-        self.headers = response.headers
+        self.status_code: int = response.status
+        self.headers: Headers = response.headers
         self._body = response.body
 
     @property
@@ -96,7 +96,7 @@ class _Answer:
 
 class _Wrapped:
     def __init__(self, response: _Answer) -> None:
-        self.http_response = response
+        self.http_response: _Answer = response
 
 
 _HEADERS = {"x-api-key": "simulated", "anthropic-version": "2023-06-01", "content-type": "application/json"}

@@ -107,7 +107,7 @@ _WORDS = ("fine",) * 16 + ("flaky", "flaky", "broken", "refused", "sparse", "ove
 
 def rows_of(rng: random.Random) -> list[dict[str, str]]:
     """Draw the rows of one history."""
-    return [{"sku": f"S{n:03}", "word": rng.choice(_WORDS)} for n in range(rng.randint(24, 48))]
+    return [{"sku": f"S{n:03}", "word": rng.choice(_WORDS)} for n in range(rng.randint(15, 36))]
 
 
 def model(params: Mapping[str, Any], rng: random.Random) -> Answer:

@@ -1,0 +1,183 @@
+"""One small run that fails at its k-th operation, is taken up again, and is counted at the provider."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from batchkit.api import Gateway
+from batchkit.builder import RequestBuilder
+from batchkit.collector import ResultCollector
+from batchkit.equations import count
+from batchkit.errors import StoreError
+from batchkit.model import BatchWhere
+from batchkit.mover import Mover, Parts
+from batchkit.states import BatchState, RunState
+from batchkit.storage.sqlite import SQLiteStore
+from batchkit.submitter import ChunkedSubmitter
+from batchkit.testing import Latency, SimulatedAPI, SimulatedClock
+from batchkit.testing.faults import FaultyAPI, Killed, Nth, Way, die_in_process, faulty_store
+from batchkit.testing.soak.light import LightClient
+from batchkit.testing.soak.scene import SPEC, model
+from batchkit.watch import twins_of
+from batchkit.workflow import Workflow
+
+Target = Literal["store", "http"]
+WORDS = ["fine", "fine", "flaky", "broken", "fine", "overload", "sparse", "fine", "refused"]
+ROWS = [{"sku": f"S{n}", "word": word} for n, word in enumerate(WORDS)]
+"""Three batches of three, then retries of what broke, an escalation, a resend."""
+
+
+class Scene:
+    """A store's file and a provider's journal in a folder, which outlive every process."""
+
+    def __init__(self, folder: Path, *, lives: int = 0) -> None:
+        self.path = folder / "store.db"
+        self.sim = SimulatedAPI(model, seed=3, latency=Latency(60.0, 120.0), state=folder / "sim")
+        self.clock = SimulatedClock(self.sim)
+        self.lives = lives
+
+    def start(self) -> None:
+        """Freeze the rows."""
+        store = SQLiteStore(self.path, clock=self.clock)
+        try:
+            Workflow(SPEC, store=store, clock=self.clock).start("run", ROWS, unlocked=True)
+        finally:
+            store.close()
+
+    def run(self, faults: Nth, target: Target) -> bool:
+        """Move the run in a process of its own until it is done; False where the process died."""
+        self.lives += 1
+        # The same operations each time, but no nonce of an earlier life.
+        rng = random.Random(f"life {self.lives}")
+        real = SQLiteStore(self.path, clock=self.clock)
+        store = faulty_store(real, faults) if target == "store" else real
+        api = FaultyAPI(self.sim, faults) if target == "http" else self.sim
+        gateway = Gateway(LightClient(api), clock=self.clock)  # type: ignore[arg-type]
+        builder = RequestBuilder(SPEC, schema=Workflow(SPEC, store=real, clock=self.clock).schema)
+        owner = f"life-{self.lives}"
+        options: dict[str, Any] = {"builder": builder, "clock": self.clock, "rng": rng}
+        parts = Parts(
+            spec=SPEC,
+            store=store,
+            submitter=ChunkedSubmitter(store, gateway, max_rows=3, entropy=rng.randbytes, **options),
+            collector=ResultCollector(store, gateway, **options),
+            clock=self.clock,
+            owner=lambda: owner,
+        )
+        try:
+            for _ in range(500):
+                wake = self.clock.now() + 60.0
+                try:
+                    progress = Mover(real.runs(name="run")[0], parts).advance()
+                except StoreError:
+                    pass
+                else:
+                    if progress.done:
+                        return True
+                    assert progress.wake_at is not None, progress.needs
+                    wake = progress.wake_at
+                self.clock.sleep(max(wake - self.clock.now(), 1.0))
+            raise AssertionError(f"it did not end: {progress}")
+        except Killed:
+            return False
+        finally:
+            real._db.close()
+
+    def check(self) -> list[str]:
+        """Say what is not as it must be, counted at the provider."""
+        store = SQLiteStore(self.path, clock=self.clock)
+        try:
+            run = store.runs(name="run")[0]
+            tally = store.tally(run.id)
+            batches = store.batches(BatchWhere())
+            paid = sum(result.usage is not None for result in store.results(run.id, limit=10_000))
+            times = Counter(entry["custom_id"] for entry in self.sim.bill().entries())
+            wrong = {
+                f"the run is {run.state.value}": run.state is RunState.CLOSED,
+                f"{tally.total} of {len(ROWS)} rows": tally.total == len(ROWS),
+                f"{tally.open} rows open": tally.open == 0,
+                f"billed {sum(times.values())}, recorded {paid}": sum(times.values()) == paid,
+                f"paid twice: {[i for i, n in times.items() if n > 1]}": max(times.values()) == 1,
+                "the equations do not hold": count(store, run, tally=tally).hold,
+                "a batch is short of lines": all(
+                    batch.lines == batch.count for batch in batches if batch.state is BatchState.COLLECTED
+                ),
+                "twins": not any(twins_of(batch) for batch in batches),
+            }
+            return [what for what, right in wrong.items() if not right]
+        finally:
+            store.close()
+
+
+def operations(target: Target) -> list[str]:
+    """Name the operations of a run in which nothing fails."""
+    with _folder() as folder:
+        scene, counted = Scene(Path(folder)), Nth()
+        scene.start()
+        assert scene.run(counted, target)
+        assert scene.check() == []
+        scene.sim.close()
+        return counted.operations
+
+
+def sweep(
+    target: Target, ways: Sequence[Way], *, step: int = 1, first: int = 1
+) -> Iterator[tuple[int, Way, list[str]]]:
+    """Let each operation fail in each way; give what was wrong afterwards. A killed process is a forked child."""
+    total = len(operations(target))
+    for at in range(first, total + 1, step):
+        for way in ways:
+            with _folder() as folder:
+                yield at, way, _one(Path(folder), target, at, way)
+
+
+def _one(folder: Path, target: Target, at: int, way: Way) -> list[str]:
+    if way.kills:
+        child = os.fork()
+        if not child:
+            _die_at(folder, target, at, way)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            return [f"operation {at} was not reached, or not survived: {status}"]
+        scene = Scene(folder, lives=1)
+        if not scene.path.exists() or not _frozen(scene):
+            scene.start()
+        # The lease of the dead runs out; everything else goes on at once.
+        scene.clock.sleep(61.0)
+        ended = scene.run(Nth(), target)
+    else:
+        scene = Scene(folder)
+        scene.start()
+        ended = scene.run(Nth(at, way, die=die_in_process), target)
+    wrong = [] if ended else ["it died"]
+    wrong += scene.check()
+    scene.sim.close()
+    return wrong
+
+
+def _frozen(scene: Scene) -> bool:
+    store = SQLiteStore(scene.path, clock=scene.clock)
+    try:
+        return bool(store.runs(name="run"))
+    finally:
+        store.close()
+
+
+def _die_at(folder: Path, target: Target, at: int, way: Way) -> None:
+    try:
+        scene = Scene(folder)
+        scene.start()
+        scene.run(Nth(at, way), target)
+    finally:
+        os._exit(3)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(prefix="sweep-", dir=memory if memory.is_dir() else None)
