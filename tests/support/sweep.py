@@ -17,6 +17,7 @@ from batchkit.equations import count
 from batchkit.errors import StoreError
 from batchkit.model import BatchWhere
 from batchkit.mover import Mover, Parts
+from batchkit.progress import Progress
 from batchkit.states import BatchState, RunState
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter
@@ -70,6 +71,7 @@ class Scene:
             clock=self.clock,
             owner=lambda: owner,
         )
+        progress: Progress | None = None
         try:
             for _ in range(500):
                 wake = self.clock.now() + 60.0

@@ -8,7 +8,7 @@ import random
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,9 @@ class History:
     def __init__(self, seed: int, setup: Setup) -> None:
         self.seed = seed
         self.setup = setup
-        self.rng = random.Random(f"{seed}:history")
+        self.rng: random.Random = random.Random(f"{seed}:history")
         longest = 30 * HOUR if self.rng.random() < 0.05 else 20 * 60.0
-        self.sim = SimulatedAPI(model, seed=seed, latency=Latency(60.0, longest))
+        self.sim: SimulatedAPI = SimulatedAPI(model, seed=seed, latency=Latency(60.0, longest))
         schedule = FaultSchedule(
             seed=seed,
             rate=setup.fault_rate,
@@ -77,17 +77,17 @@ class History:
             # A key of another workspace would take the create there too, which one answer's headers cannot play.
             faults=frozenset(Fault) - {Fault.ELSEWHERE},
         )
-        self.api = UnreliableAPI(self.sim, schedule)
-        self.steady = SimulatedClock(self.api)
-        self.clock = JumpyClock(self.steady)
-        self.began = self.sim.now
-        self.rows = rows_of(self.rng)
-        self.on_disk = seed % 10 == 9
+        self.api: UnreliableAPI = UnreliableAPI(self.sim, schedule)
+        self.steady: SimulatedClock = SimulatedClock(self.api)
+        self.clock: JumpyClock = JumpyClock(self.steady)
+        self.began: float = self.sim.now
+        self.rows: list[dict[str, str]] = rows_of(self.rng)
+        self.on_disk: bool = seed % 10 == 9
         self.path: Path | None = None
-        self.frozen = False
-        self.held = 0
-        self.passes = 0
-        self.deaths = 0
+        self.frozen: bool = False
+        self.held: int = 0
+        self.passes: int = 0
+        self.deaths: int = 0
         self.violations: list[str] = []
         self.processes: list[Process] = []
 
@@ -102,7 +102,7 @@ class History:
             self.store: Store = SQLiteStore(self.path or ":memory:", clock=self.clock)
             stack.callback(self.store.close)
             flow: Workflow[Label] = Workflow(SPEC, store=self.store, clock=self.clock)
-            self.schema = flow.schema
+            self.schema: Mapping[str, Any] = flow.schema
             flow.start(NAME, self.rows, unlocked=True)
             self.processes = [Process(self, 0), Process(self, 1)]
             for process in self.processes:
@@ -271,7 +271,7 @@ class Process:
         # Started by cron now and then, or waiting, which looks again when it was told to while there is a doubt.
         self._cadence = self._rng.choice([900.0, 1_500.0, 1_800.0, 3_600.0])
         self._waits = self._rng.random() < 0.5
-        self.due = history.sim.now + number * self._rng.uniform(0.0, 600.0)
+        self.due: float = history.sim.now + number * self._rng.uniform(0.0, 600.0)
         self._lives = 0
         self._number = number
         self._own: SQLiteStore | None = None
@@ -281,7 +281,7 @@ class Process:
         history, setup = self._history, self._history.setup
         self._lives += 1
         rate = 0.0 if history.api.calm else setup.fault_rate
-        self.chances = Chances(self._rng, raising=0.005 * rate, killing=0.01 * rate)
+        self.chances: Chances = Chances(self._rng, raising=0.005 * rate, killing=0.01 * rate)
         if history.path is not None:
             self._own = SQLiteStore(history.path, clock=history.clock)
         store = faulty_store(self._own or history.store, self.chances)
