@@ -21,11 +21,12 @@ from batchkit.clock import Clock, SystemClock
 from batchkit.errors import LeaseLost, ProviderError, UsageError
 from batchkit.escalator import Escalator
 from batchkit.inhand import InHand
+from batchkit.manifest import Manifest
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Tally
 from batchkit.polling import Poller, hold
 from batchkit.prices import Price
 from batchkit.pricing import Pricing
-from batchkit.reading import FileReading, Manifest, differences
+from batchkit.reading import FileReading, differences
 from batchkit.reasons import Reason
 from batchkit.spec import Spec
 from batchkit.states import BatchState, RowEvent

@@ -29,6 +29,11 @@ def own_client(sdk: Any) -> anthropic.Anthropic:
         client: anthropic.Anthropic = sdk.Anthropic(max_retries=0)
     except sdk.AnthropicError as error:
         raise UsageError(f"no client could be made from the environment: {error}") from None
+    if not any(getattr(client, name, None) for name in ("api_key", "auth_token", "credentials")):
+        raise UsageError(
+            "no API key: set ANTHROPIC_API_KEY, or pass Workflow(client=...). Nothing was sent and nothing is lost; "
+            "batchkit.testing.simulated_client() needs no key"
+        )
     return client
 
 

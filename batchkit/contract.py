@@ -15,7 +15,7 @@ from batchkit.model import Usage
 from batchkit.parsing import BLANK, NotOne, check_exact, find_object
 from batchkit.reasons import Reason
 from batchkit.rules import Fields, Rule, as_rule
-from batchkit.verdict import Verdict
+from batchkit.verdict import Verdict, code_failure
 
 T = TypeVar("T")
 
@@ -223,9 +223,7 @@ class Contract(Generic[T]):
             return self._judge_prose(text, row, usage, model)
         except Exception as error:
             # A validator of the user's model that raises what pydantic does not take for a violation.
-            return Verdict(
-                Reason.OUTPUT_RULE, f"the model raised {type(error).__name__}", None, text, usage, model
-            )
+            return Verdict(Reason.OUTPUT_RULE, code_failure("the model", error), None, text, usage, model)
         named = getattr(output, "__pydantic_fields_set__", None)
         keys = len(named) if named is not None else self._count(output)
         if self._always_exact or text.count(b":") != keys:
@@ -258,7 +256,7 @@ class Contract(Generic[T]):
                 if self._sparse.fn(output):
                     return Verdict(Reason.OUTPUT_SPARSE, self._sparse.title, output, text, usage, model)
             except Exception as error:
-                why = f"{self._sparse.title} raised {type(error).__name__}"
+                why = code_failure(self._sparse.title, error)
                 return Verdict(Reason.OUTPUT_RULE, why, output, text, usage, model)
         return self._judge_rules(output, text, row, usage, model)
 
@@ -292,9 +290,7 @@ class Contract(Generic[T]):
         except (NotOne, RecursionError) as error:
             return Verdict(Reason.OUTPUT_UNPARSEABLE, str(error), None, text, usage, model)
         except Exception as error:
-            return Verdict(
-                Reason.OUTPUT_RULE, f"the model raised {type(error).__name__}", None, text, usage, model
-            )
+            return Verdict(Reason.OUTPUT_RULE, code_failure("the model", error), None, text, usage, model)
         return self._judge_rules(output, text, row, usage, model)
 
     def load(self, text: bytes | str) -> T:

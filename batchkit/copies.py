@@ -108,10 +108,12 @@ def _need(page: ListPage, found: Sequence[RemoteId]) -> Need:
     named = ", ".join(found)
     return Need(
         who="person",
-        why=f"{named} carries keys of this run under a nonce that this store has never drawn: a copy of the store "
-        "sent it, or this store was set back to an earlier state. Nothing was sent",
-        fix="go on with the copy that knows it; or, to pay for its rows again, "
-        f"batchkit.holding.disown(store, {page.place!r}, {list(found)!r}, by=...), "
+        why=f"{named} carries keys of this run under a nonce that this store has never drawn: another store of this "
+        "workspace has sent the same keys, a copy of this store has, or this store was set back to an earlier state. "
+        "Nothing was sent",
+        fix="go on with the store that knows it; or, if these are other people's rows or you mean to pay for them again, "
+        "from batchkit.holding import Place, disown; "
+        f"disown(store, {page.place!r}, {list(found)!r}, by='you'), "
         "then: python -m batchkit resume STORE RUN",
         code="store.copied",
     )

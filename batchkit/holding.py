@@ -12,8 +12,9 @@ from batchkit.builder import RequestBuilder
 from batchkit.doubt import GRACE, Finding, Trail, look
 from batchkit.errors import DoubtHeld, UsageError
 from batchkit.ids import BatchId, RemoteId
+from batchkit.manifest import Manifest
 from batchkit.model import Batch, BatchFacts, BatchWhere, DocKind, Lease, NewEvent, Place
-from batchkit.reading import Manifest, close_rows
+from batchkit.reading import close_rows
 from batchkit.reasons import Reason
 from batchkit.resolver import trail_of
 from batchkit.states import BatchState, RowEvent

@@ -172,8 +172,13 @@ class Review(Generic[T]):
             reviewer: Who will fill it in; kept in the file.
 
         Raises:
-            UsageError: another suffix.
+            UsageError: another suffix, or a file of this name exists: somebody's answers may be in it.
         """
+        if os.path.exists(path):
+            raise UsageError(
+                f"{os.fspath(path)!r} exists already, perhaps with somebody's answers: take them first (apply), "
+                "or name another file; nothing was written"
+            )
         return write_sheet(path, self._desk.rows(), self._sheet(), limit=limit, reviewer=reviewer)
 
     def apply(self, path: str | os.PathLike[str], *, reviewer: str | None = None) -> Applied:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
-import attrs
-
-from batchkit.builder import RequestBuilder
 from batchkit.escalator import Disposition, Escalator
-from batchkit.ids import CustomId, RowId
 from batchkit.lines import CutLine, LineSplitter
+from batchkit.manifest import Manifest, Standing
 from batchkit.model import Batch, Lease, Need, Settled, Usage
 from batchkit.money import cost
 from batchkit.prices import Price
 from batchkit.pricing import Pricing
 from batchkit.reasons import Reason
-from batchkit.states import RowEvent, RowState
+from batchkit.states import RowEvent
 from batchkit.storage import Store
 from batchkit.validator import ResultLine, Validator, billed
-from batchkit.verdict import Verdict
+from batchkit.verdict import CODE_FAILED, Verdict
 
 __all__ = ["FileReading", "Manifest", "differences"]
 
@@ -29,8 +26,6 @@ T = TypeVar("T")
 
 PAGE = 5_000
 """Rows settled in one transaction."""
-READ = 500
-"""Members read at a time: few enough to be gone before the cyclic collector looks at them."""
 HELD = 5_000
 """Most lines read ahead of being judged, where the rules need their records: these are read in order, pages at a time."""
 HELD_BYTES = 8 << 20
@@ -38,49 +33,8 @@ HELD_BYTES = 8 << 20
 
 _new = tuple.__new__
 
-Standing = tuple[int, int, int, "Reason | None"]
-"""A row's tier, tries, resends and reason."""
 _After = tuple[RowEvent, "Reason | None", int, int, int]
 """What happens to a row, and its reason, tier, tries and resends afterwards."""
-
-
-@attrs.define(kw_only=True)
-class Manifest:
-    """The members of a batch: by custom id, with what each row's values were when it was sent.
-
-    ``open`` has a 1 for every member that still waits for its line in this batch.
-    """
-
-    index: dict[CustomId, int]
-    rows: Sequence[RowId]
-    standings: list[Standing]
-    open: bytearray
-
-    @classmethod
-    def load(cls, store: Store, builder: RequestBuilder[T], batch: Batch) -> Manifest:
-        """Read the members of a batch."""
-        members = store.members(batch.id).rows
-        index: dict[CustomId, int] = {}
-        standings: list[Standing] = []
-        waiting = bytearray(len(members))
-        # Most rows of a batch stand alike: one tuple for all of them.
-        shared: dict[Standing, Standing] = {}
-        number = 0
-        for start in range(0, len(members), READ):
-            for row in store.rows([RowId(m) for m in members[start : start + READ]]):
-                index[builder.custom_id(row.key, batch.nonce)] = number
-                standing = (row.tier, row.tries, row.resends, row.reason)
-                standings.append(shared.setdefault(standing, standing))
-                waiting[number] = row.state is RowState.SUBMITTED and row.batch == batch.id
-                number += 1
-        return cls(index=index, rows=cast("Sequence[RowId]", members), standings=standings, open=waiting)
-
-    def still_open(self) -> Iterator[int]:
-        """Give the numbers of the members that wait."""
-        position = self.open.find(1)
-        while position >= 0:
-            yield position
-            position = self.open.find(1, position + 1)
 
 
 class FileReading(Generic[T]):
@@ -275,7 +229,8 @@ class FileReading(Generic[T]):
         manifest = self._manifest
         standing = manifest.standings[number]
         said, detail, _, text, usage, model = self._verdict(number, line, fields)
-        if self._unjudged and number in self._unjudged:
+        if (self._unjudged and number in self._unjudged) or detail.startswith(CODE_FAILED):
+            # Nothing is wrong with the answer: neither asking again nor a larger model can mend our code.
             after = _values(_unfinished(*standing[:3]), standing)
         else:
             known = self._decided.get((said, standing))

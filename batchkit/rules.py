@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
 import attrs
 
 from batchkit.errors import ContractError, MissingField
+from batchkit.verdict import CODE_FAILED, code_failure
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -68,17 +69,16 @@ class Rule(Generic[T_contra]):
         try:
             result = self.fn(output, _Row(row or {})) if self.takes_row else self.fn(output)
         except MissingField as error:
-            return f"{self.title} {error}"
+            return f"{CODE_FAILED}{self.title} {error}"
         except Exception as error:
-            # The error's text may quote the record, so only its class is kept.
-            return f"{self.title} raised {type(error).__name__}"
+            return code_failure(self.title, error)
         if result is True:
             return None
         if isinstance(result, str):
             return f"{self.title}: {result}" if result else self.title
         if type(result).__name__ in {"bool", "bool_"}:  # numpy's bool is no bool
             return None if result else self.title
-        return f"{self.title} gave {type(result).__name__}, not True, False or a message"
+        return f"{CODE_FAILED}{self.title} gave {type(result).__name__}, not True, False or a message"
 
     @property
     def title(self) -> str:

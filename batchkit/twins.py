@@ -14,9 +14,10 @@ from batchkit.errors import ProviderError
 from batchkit.escalator import Escalator
 from batchkit.fixes import decision_fix
 from batchkit.ids import BatchId, CustomId, ResultId, RowId
+from batchkit.manifest import Manifest, Standing
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Settled, Usage
 from batchkit.pricing import Pricing
-from batchkit.reading import FileReading, Manifest, Standing, differences
+from batchkit.reading import FileReading, differences
 from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState
 from batchkit.storage import Store
 from batchkit.validator import ResultLine, Validator, billed

@@ -12,6 +12,19 @@ from batchkit.reasons import Reason
 T = TypeVar("T")
 
 
+CODE_FAILED = "code failed: "
+"""Begins the detail of an answer that could not be judged because the contract's own code is wrong."""
+
+
+def code_failure(who: str, error: Exception) -> str:
+    """Say that the contract's own code failed.
+
+    What an error says may quote the record, so it is kept only where it speaks of code.
+    """
+    said = f": {error}" if isinstance(error, (AttributeError, NameError, TypeError)) else ""
+    return f"{CODE_FAILED}{who} raised {type(error).__name__}{said}"
+
+
 class Verdict(NamedTuple, Generic[T]):
     """One answer, judged. A named tuple, since there is one for every line of a batch.
 

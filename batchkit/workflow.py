@@ -224,6 +224,8 @@ class Workflow(Generic[T]):
             RowsChanged: the run was started with other rows.
             DuplicateKeys, KeyTypeError, MissingField, UsageError: the rows cannot be used as they are.
         """
+        if on_duplicate not in {"refuse", "first", "quarantine"}:
+            raise UsageError(f"on_duplicate={on_duplicate!r}: it is 'refuse', 'first' or 'quarantine'")
         starter = self._starter(self.spec)
         known = None if incremental else self.store.runs(name=name)
         if known:

@@ -10,7 +10,8 @@ from batchkit.testing import simulated_client
 
 with open("items.csv", "w", newline="") as file, closing(sqlite3.connect("shop.db")) as shop:
     csv.writer(file).writerows([["sku", "title"], ["001", "USB cable 2 m"], ["002", "Radio"], ["003", "n/a"]])
-    shop.executescript("CREATE TABLE item (sku TEXT UNIQUE, category); INSERT INTO item VALUES ('001', '')")
+    shop.executescript("CREATE TABLE IF NOT EXISTS item (sku TEXT UNIQUE, category)")
+    shop.executescript("INSERT OR IGNORE INTO item VALUES ('001', '')")
 
 
 class Answer(BaseModel):

@@ -61,6 +61,7 @@ def answer_queue(queue: Review[Attributes], sheet: Path, *, by: str) -> Applied:
     """
     if not sheet.exists():
         empty = sheet.with_name("queue.csv")
+        empty.unlink(missing_ok=True)  # what a killed demo left is not filled in
         queue.save(empty, reviewer=by)
         lines = list(read_csv(empty))
         _fill_in(lines)

@@ -252,7 +252,10 @@ class TestTypes:
                 raise KeyError("secret")
 
         verdict = Contract(Broken).check('{"a":1}')
-        assert (verdict.reason, verdict.detail) == (Reason.OUTPUT_RULE, "the model raised KeyError")
+        assert (verdict.reason, verdict.detail) == (
+            Reason.OUTPUT_RULE,
+            "code failed: the model raised KeyError",
+        )
 
     def test_what_was_accepted_reads_back(self, contract: Contract[Attributes]) -> None:
         """The text of an accepted answer loads to the same output, and dumps to the same values."""
@@ -449,7 +452,7 @@ class TestRules:
             raise ValueError("secret text of the record")
 
         verdict = Contract(Attributes, rules=[bad]).check(GOOD)
-        assert (verdict.reason, verdict.detail) == (Reason.OUTPUT_RULE, "bad raised ValueError")
+        assert (verdict.reason, verdict.detail) == (Reason.OUTPUT_RULE, "code failed: bad raised ValueError")
 
     @pytest.mark.parametrize("value", [None, 1, 0, [], object()])
     def test_only_bools_and_text_are_answers(self, value: Any) -> None:
@@ -460,7 +463,9 @@ class TestRules:
 
         verdict = Contract(Attributes, rules=[forgot]).check(GOOD)
         assert verdict.reason is Reason.OUTPUT_RULE
-        assert verdict.detail == f"forgot gave {type(value).__name__}, not True, False or a message"
+        assert (
+            verdict.detail == f"code failed: forgot gave {type(value).__name__}, not True, False or a message"
+        )
 
     def test_a_rule_reads_the_record(self) -> None:
         """A rule of two arguments sees the record's fields."""
@@ -653,7 +658,7 @@ class TestSparse:
         def sparse(out: Attributes) -> bool:
             raise KeyError
 
-        assert Contract(Attributes, sparse=sparse).check(GOOD).detail == "sparse raised KeyError"
+        assert Contract(Attributes, sparse=sparse).check(GOOD).detail == "code failed: sparse raised KeyError"
 
     def test_sparse_input_reads_the_record(self) -> None:
         """A record that says too little is known before anything is sent; an error there is the caller's."""
@@ -680,7 +685,7 @@ class TestPeople:
             def _check(cls, value: int) -> int:
                 raise KeyError("secret")
 
-        assert Contract(Broken).check({"a": 1}).detail == "the model raised KeyError"
+        assert Contract(Broken).check({"a": 1}).detail == "code failed: the model raised KeyError"
 
     @pytest.mark.parametrize("value", [{"category": {1, 2}}, {"category": "\ud800"}, {"category": object()}])
     def test_an_answer_that_is_no_json_is_refused(self, contract: Contract[Attributes], value: Any) -> None:

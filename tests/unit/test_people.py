@@ -465,7 +465,7 @@ class TestCsv:
         with pytest.raises(UsageError, match="suffix"):
             run.queue().apply(tmp_path / "x.html", reviewer="ann")
         with pytest.raises(UsageError, match="suffix"):
-            run.queue().save(tmp_path / "x.html")
+            run.queue().save(tmp_path / "z.html")
 
 
 class TestJsonl:

@@ -1,0 +1,64 @@
+"""The members of a batch, as its result file is read against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar, cast
+
+import attrs
+
+from batchkit.builder import RequestBuilder
+from batchkit.ids import CustomId, RowId
+from batchkit.model import Batch
+from batchkit.reasons import Reason
+from batchkit.states import RowState
+from batchkit.storage import Store
+
+__all__ = ["Manifest", "Standing"]
+
+T = TypeVar("T")
+
+READ = 500
+"""Members read at a time: few enough to be gone before the cyclic collector looks at them."""
+
+Standing = tuple[int, int, int, "Reason | None"]
+"""A row's tier, tries, resends and reason."""
+
+
+@attrs.define(kw_only=True)
+class Manifest:
+    """The members of a batch: by custom id, with what each row's values were when it was sent.
+
+    ``open`` has a 1 for every member that still waits for its line in this batch.
+    """
+
+    index: dict[CustomId, int]
+    rows: Sequence[RowId]
+    standings: list[Standing]
+    open: bytearray
+
+    @classmethod
+    def load(cls, store: Store, builder: RequestBuilder[T], batch: Batch) -> Manifest:
+        """Read the members of a batch."""
+        members = store.members(batch.id).rows
+        index: dict[CustomId, int] = {}
+        standings: list[Standing] = []
+        waiting = bytearray(len(members))
+        # Most rows of a batch stand alike: one tuple for all of them.
+        shared: dict[Standing, Standing] = {}
+        number = 0
+        for start in range(0, len(members), READ):
+            for row in store.rows([RowId(m) for m in members[start : start + READ]]):
+                index[builder.custom_id(row.key, batch.nonce)] = number
+                standing = (row.tier, row.tries, row.resends, row.reason)
+                standings.append(shared.setdefault(standing, standing))
+                waiting[number] = row.state is RowState.SUBMITTED and row.batch == batch.id
+                number += 1
+        return cls(index=index, rows=cast("Sequence[RowId]", members), standings=standings, open=waiting)
+
+    def still_open(self) -> Iterator[int]:
+        """Give the numbers of the members that wait."""
+        position = self.open.find(1)
+        while position >= 0:
+            yield position
+            position = self.open.find(1, position + 1)
