@@ -79,7 +79,7 @@ class Requests(Generic[T]):
         most = tier.max_tokens if step is None else math.ceil(tier.max_tokens * step.max_tokens)
         key = (row.tier, most, size)
         if key not in self._worsts:
-            if len(self._worsts) > 10_000:
+            if len(self._worsts) > 1_000:
                 self._worsts.clear()
             price = tier.price or price_of(tier.model, self._prices)
             if price is None and capped:

@@ -69,7 +69,7 @@ class Database:
         self._connection = connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        for pragma in ("synchronous = FULL", "fullfsync = 1", "cache_size = -16384", "temp_store = MEMORY"):
+        for pragma in ("synchronous = FULL", "fullfsync = 1", "cache_size = -4096", "temp_store = MEMORY"):
             connection.execute(f"PRAGMA {pragma}")  # constants above
         self._check_kind(connection)
         # Before the first table: a switch of the journal needs the file to itself for a moment.

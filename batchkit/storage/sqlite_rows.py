@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
@@ -63,15 +63,21 @@ _RESULTS: Final = """
     FROM result r JOIN name m ON m.id = r.model JOIN name b ON b.id = r.by
     WHERE r.id > ? AND r.row >= ? AND r.row < ? ORDER BY r.id LIMIT ?
 """
+_TALLY: Final = """
+    SELECT (tier << 16) | (state << 8) | reason AS code, count(*) FROM row_state WHERE id BETWEEN ? AND ? GROUP BY code
+"""
 _LEDGER: Final = """
-    SELECT r.batch, r.event, r.tier, r.verdict, m.text, s.result IS r.id AND s.state = ?, count(*),
-        sum(r.input), sum(r.output), sum(r.cache_write_5m), sum(r.cache_write_1h), sum(r.cache_read), sum(r.cost)
+    SELECT r.batch, r.event, r.tier, r.verdict, m.text, s.result IS r.id AND s.state = ?, r.input IS NOT NULL,
+        count(*), coalesce(sum(r.input), 0), coalesce(sum(r.output), 0), coalesce(sum(r.cache_write_5m), 0),
+        coalesce(sum(r.cache_write_1h), 0), coalesce(sum(r.cache_read), 0), sum(r.cost)
     FROM result r JOIN row_state s ON s.id = r.row JOIN name m ON m.id = r.model
-    WHERE r.row >= ? AND r.row < ?
+    WHERE r.id BETWEEN ? AND ? AND r.row >= ? AND r.row < ?
     GROUP BY r.batch, r.model, (r.event << 24) | (r.tier << 16) | (r.verdict << 8)
         | ((s.result IS r.id AND s.state = ?1) << 1) | (r.input IS NULL)
     ORDER BY min(r.id)
 """
+_SLICE: Final = 20_000
+"""Rows grouped at a time: to group is to sort, and a sort of everything would hold everything."""
 _POSITION: Final = MAX_ROWS - 1
 _NO_RESULT: Final = ("", None, None, "", "")
 # What the classes' own constructors do, without their Python frame per row.
@@ -87,17 +93,17 @@ class SQLiteRows(SQLiteBase):
     def tally(self, run: RunId) -> Tally:
         """Count the rows of a run by (state, reason, tier)."""
         first, end = row_id(run, 0), row_id(RunId(run + 1), 0)
+        codes: Counter[int] = Counter()
         with self._db.read() as connection:
-            # One integer to group by: sorting three columns costs half as much again.
-            found = connection.execute(
-                "SELECT (tier << 16) | (state << 8) | reason AS code, count(*) FROM row_state "
-                "WHERE id >= ? AND id < ? GROUP BY code",
-                (first, end),
-            ).fetchall()
+            last = connection.execute("SELECT max(id) FROM row_state WHERE id < ?", (end,)).fetchone()[0]
+            for low, high in _slices(first, last):
+                # One integer to group by: sorting three columns costs half as much again.
+                for code, n in connection.execute(_TALLY, (low, high)):
+                    codes[code] += n
         return Tally(
             counts={
                 (schema.ROW_STATES[code >> 8 & 255], schema.REASONS[code & 255], code >> 16): n
-                for code, n in found
+                for code, n in codes.items()
             }
         )
 
@@ -171,11 +177,14 @@ class SQLiteRows(SQLiteBase):
 
     def ledger(self, run: RunId) -> Sequence[LedgerLine]:
         """Count and sum the results of a run that are alike."""
+        staged, first, end = schema.state_code(RowState.SUCCEEDED), row_id(run, 0), row_id(RunId(run + 1), 0)
+        sums: dict[tuple[Any, ...], list[int]] = {}
         with self._db.read() as connection:
-            found = connection.execute(
-                _LEDGER,
-                (schema.state_code(RowState.SUCCEEDED), row_id(run, 0), row_id(RunId(run + 1), 0)),
-            ).fetchall()
+            last = connection.execute("SELECT max(id) FROM result").fetchone()[0]
+            for low, high in _slices(1, last):
+                for found in connection.execute(_LEDGER, (staged, low, high, first, end)):
+                    known = sums.setdefault(found[:7], [0] * 7)
+                    known[:] = [n + more for n, more in zip(known, found[7:], strict=True)]
         return [
             LedgerLine(
                 None if batch is None else BatchId(batch),
@@ -185,10 +194,10 @@ class SQLiteRows(SQLiteBase):
                 model,
                 bool(stands),
                 results,
-                _usage(tuple(tokens)),
+                Usage(*tokens) if told else None,
                 cost,
             )
-            for batch, event, tier, verdict, model, stands, results, *tokens, cost in found
+            for (batch, event, tier, verdict, model, stands, told), (results, *tokens, cost) in sums.items()
         ]
 
     def _page_column(self, connection: sqlite3.Connection, run: RunId, column: str) -> Iterator[tuple[Any]]:
@@ -274,6 +283,12 @@ class SQLiteRows(SQLiteBase):
             low = high
             self._pages.trim()
         return views
+
+
+def _slices(first: int, last: int | None) -> Iterator[tuple[int, int]]:
+    """Cut ``first`` to ``last`` into slices, each as its first and its last number; None has no slice."""
+    for low in range(first, (last or 0) + 1, _SLICE):
+        yield low, min(low + _SLICE - 1, last or 0)
 
 
 def _alike_views(
