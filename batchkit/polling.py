@@ -67,12 +67,13 @@ class Poller:
             if batch.remote_id is None or batch.notes.get("cancel_asked"):
                 continue
             try:
-                self._gateway.cancel(batch.remote_id)
+                asked = self._gateway.cancel(batch.remote_id) is not None  # a 404 proves nothing here either
             except ProviderError as error:
-                # Refused for good means that it has ended meanwhile; the next poll sees that.
-                if error.status is None or error.status >= 500 or error.status == 429:
-                    wake = self._store.now() + MINUTE
-                    continue
+                # It has ended meanwhile, which the next poll sees; every other error may pass.
+                asked = error.status in {400, 409}
+            if not asked:
+                wake = self._store.now() + MINUTE
+                continue
             self._stay(lease, batch, {**batch.notes, "cancel_asked": self._store.now()})
             self._next_look.pop(batch.id, None)
         return wake

@@ -81,7 +81,8 @@ class Resolver:
     def _step(self, lease: Lease, run: Run, batch: Batch) -> float | None:
         now = self._store.now()
         trail = trail_of(batch, now)
-        if trail.asked_at is not None and now - trail.asked_at < MINUTE:
+        # A clock that was set back says that the last reading is yet to come: another one is due, then.
+        if trail.asked_at is not None and 0 <= now - trail.asked_at < MINUTE:
             return trail.asked_at + MINUTE
         gateway = self._gateway.snapshot()
         known = known_to(self._store, batch)

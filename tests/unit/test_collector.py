@@ -443,6 +443,26 @@ def test_canceled_lines_follow_the_run() -> None:
         assert tally.in_state(RowState.SUCCEEDED) == rig.billed
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500])
+def test_a_cancel_that_was_not_taken_is_asked_again(status: int) -> None:
+    """Only an answer that the batch is ending, or has ended, counts: until then it runs on and is paid for."""
+    rig = Rig(20, latency=Latency(min=5_000.0, max=9_000.0))
+    batch = rig.send().batch
+    assert batch is not None
+    kind = "not_found_error" if status == 404 else "api_error"
+    body = json.dumps({"type": "error", "error": {"type": kind, "message": "no"}}).encode()
+    left = [Response(status=status, headers={"content-type": "application/json"}, body=body)]
+    rig.faults.rules.append(
+        lambda request, _: left.pop() if left and request.path.endswith("/cancel") else None
+    )
+    assert rig.collector.cancel(rig.take(), rig.run) == rig.clock.now() + 60.0
+    rig.clock.sleep(60.0)
+    assert rig.collector.cancel(rig.take(), rig.run) is None
+    assert rig.faults.count("POST", "/cancel") == 2
+    rig.end(batch.id)
+    assert rig.billed < 20
+
+
 def test_stopping_between_chunks_keeps_what_was_read() -> None:
     """A stop ends the reading at the next chunk; the next one starts over and finishes."""
     rig = Rig(400, max_rows=400)

@@ -14,6 +14,7 @@ from batchkit.errors import LeaseLost, StoreError, UsageError
 from batchkit.ids import BatchId
 from batchkit.model import BatchFacts, DocKind
 from batchkit.reasons import Reason
+from batchkit.resolver import trail_of
 from batchkit.states import BatchState, RowState
 from batchkit.testing import Answer, Dropped, Handler, Request, Response, simulated_client
 
@@ -534,6 +535,26 @@ def test_readings_are_a_minute_apart() -> None:
         rig.resolve()
         rig.clock.sleep(1.0)
     assert rig.faults.count("GET", "/batches") - before == 1
+
+
+def test_a_clock_that_is_set_back_delays_no_reading() -> None:
+    """Where the last reading seems to lie in the future, another one is taken now."""
+    rig = Rig(10)
+    refuse_creates(rig, Response(status=500))
+    sent = rig.send().batch
+    assert sent is not None
+    rig.resolve()
+    batch = rig.batch(sent.id)
+    ahead = attrs.evolve(trail_of(batch, 0.0), asked_at=rig.clock.now() + 86_400.0)
+    rig.store.move_batch(
+        rig.take(),
+        batch.id,
+        expect=BatchState.DOUBTFUL,
+        to=BatchState.DOUBTFUL,
+        facts=BatchFacts(notes={**batch.notes, "doubt": ahead.to_json()}),
+    )
+    assert rig.resolve() == rig.clock.now() + 60.0
+    assert rig.faults.count("GET", "/batches") == 3
 
 
 def test_recover_withdraws_an_intent_that_nobody_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
