@@ -67,6 +67,31 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session
+def fault(session: nox.Session) -> None:
+    """Does a run survive at every operation? All of them, four ways each; four processes under signals for a minute."""
+    install(session, "tests")
+    everything = {"BATCHKIT_SWEEP_STEP": "1", "BATCHKIT_MP_SECONDS": "60"}
+    session.run("pytest", *workers(session), "tests/fault", *session.posargs, env=everything)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Is nothing lost or paid twice over 10,000 histories at 5 % and 50 % faults? ``-- --seeds 1000`` takes fewer."""
+    session.install("-e", ".")
+    given = session.posargs or [
+        "--seeds", "10000", "--fault-rate", "0.05", "--fault-rate", "0.5", "--jobs", str(os.cpu_count() or 1),
+    ]  # fmt: skip
+    session.run("python", "-m", "batchkit.testing.soak", *given)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Would the suite notice? Each mutant of the submission protocol, and the test that kills it."""
+    install(session, "tests")
+    session.run("python", "tests/support/mutants.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Is the code in the house's form?"""
     session.install(*group("lint"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -139,14 +141,29 @@ def sweep(
                 yield at, way, _one(Path(folder), target, at, way)
 
 
-def _one(folder: Path, target: Target, at: int, way: Way) -> list[str]:
+def killed_afresh(target: Target, operation: str, way: Way, nth: int = 1) -> list[str]:
+    """Kill a fresh interpreter at the n-th operation of a name, go on in this one; give what was wrong."""
+    named = [number for number, name in enumerate(operations(target), 1) if name == operation]
+    with _folder() as folder:
+        return _one(Path(folder), target, named[nth - 1], way, fresh=True)
+
+
+def _one(folder: Path, target: Target, at: int, way: Way, *, fresh: bool = False) -> list[str]:
     if way.kills:
-        child = os.fork()
-        if not child:
-            _die_at(folder, target, at, way)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            return [f"operation {at} was not reached, or not survived: {status}"]
+        if fresh:
+            script = f"import sweep; sweep.die_at({str(folder)!r}, {target!r}, {at}, {way.value!r})"
+            paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+            command = [sys.executable, "-c", script]
+            killed = (
+                subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False).returncode < 0
+            )
+        else:
+            child = os.fork()
+            if not child:
+                die_at(folder, target, at, way)
+            killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        if not killed:
+            return [f"operation {at} was not reached, or not survived"]
         scene = Scene(folder, lives=1)
         if not scene.path.exists() or not _frozen(scene):
             scene.start()
@@ -171,11 +188,12 @@ def _frozen(scene: Scene) -> bool:
         store.close()
 
 
-def _die_at(folder: Path, target: Target, at: int, way: Way) -> None:
+def die_at(folder: Path | str, target: Target, at: int, way: str) -> None:
+    """Run until the process ends at an operation."""
     try:
-        scene = Scene(folder)
+        scene = Scene(Path(folder))
         scene.start()
-        scene.run(Nth(at, way), target)
+        scene.run(Nth(at, Way(way)), target)
     finally:
         os._exit(3)
 

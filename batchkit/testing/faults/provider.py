@@ -269,7 +269,7 @@ class UnreliableAPI:
         """Let somebody else create a batch, as soon as it is known who we are, and come again."""
         if self._headers is not None:
             like_ours = self._rng.random() < 0.5
-            count = self._rng.choice(self._counts) if like_ours else self._rng.randint(1, 60)
+            count = self._rng.choice(self._counts) if like_ours else self._rng.randint(1, 30)
             self._visits += 1
             items = [{"custom_id": f"stranger-{self._visits}-{n}", "params": _PARAMS} for n in range(count)]
             body = json_bytes({"requests": items})

@@ -46,8 +46,8 @@ class Setup:
     grace: float = 1_800.0
     lateness: float = 900.0
     lag: float = 120.0
-    strangers: float = 2.0
-    storm: float = 8 * HOUR
+    strangers: float = 1.0
+    storm: float = 5 * HOUR
     sdk: bool = False
 
 
