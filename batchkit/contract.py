@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from batchkit import schema as shapes
 from batchkit.errors import ContractError, UsageError
@@ -303,7 +303,7 @@ class Contract(Generic[T]):
 
     def dump(self, output: T) -> dict[str, Any]:
         """Give an output as plain JSON values, by the names that answers use."""
-        return cast("dict[str, Any]", json.loads(self._text(output)))
+        return cast("dict[str, Any]", from_json(self._text(output)))
 
     def _text(self, output: T) -> bytes:
         return self._adapter.dump_json(output, by_alias=True, round_trip=True, warnings="none")

@@ -31,7 +31,8 @@ _JSON_TYPES = {
     dict: "object",
     type(None): "null",
 }
-_PAGE = 2_000
+_PAGE = 500
+"""Rows read at a time: few enough to be gone before the cyclic collector looks at them."""
 
 
 class Promoter:
@@ -133,7 +134,7 @@ class _Staged(Generic[T]):
 
     def __iter__(self) -> Iterator[StagedRow]:
         expected = self.store.tally(self.run.id).in_state(RowState.SUCCEEDED)
-        staged = Where(states=frozenset({RowState.SUCCEEDED}), source=bool(self.guard), results=True)
+        staged = Where(states=frozenset({RowState.SUCCEEDED}), source=bool(self.guard), answers=True)
         contract, count = self.contract, 0
         after: RowId | None = None
         while page := self.store.page(self.run.id, staged, after=after, limit=_PAGE):

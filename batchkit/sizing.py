@@ -56,10 +56,11 @@ class Requests(Generic[T]):
         """
         where = Where(states=frozenset({RowState.PENDING}), source=self._templates, results=self._shows)
         after: RowId | None = None
+        measure = self._builder.size
         while True:
             page = self._store.page(run, where, after=after, limit=READ)
             for row in page:
-                size = self._builder.size(row)
+                size = measure(row)
                 yield Sized(row.id, size, self._worst(row, size, capped=capped))
             if len(page) < READ:
                 return

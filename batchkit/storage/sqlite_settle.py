@@ -68,7 +68,7 @@ class SQLiteSettle(SQLiteBase):
             high = low + len(ascending) - 1
             connection.executemany(_APPEND, self._results(connection, low, source, ascending, by))
             applied = connection.execute(_APPLY, (low, high, source)).rowcount
-            cost = sum(item.cost for item in ascending)
+            cost = sum(map(itemgetter(10), ascending))
             ignored = again
             if applied != len(ascending):
                 unapplied, uncounted = self._withdraw(connection, low, high)
@@ -139,7 +139,7 @@ class SQLiteSettle(SQLiteBase):
 
 
 def _check_events(page: Iterable[Settled], legal: frozenset[RowEvent]) -> None:
-    for event in {id(item.event): item.event for item in page}.values():
+    for event in set(map(itemgetter(1), page)):
         if event not in legal:
             raise IllegalTransition(
                 f"settle: {event.value!r} is not an event of this source; nothing was settled"
@@ -150,7 +150,8 @@ def _first_of_each(page: Sequence[Settled]) -> tuple[list[Settled], list[RowId]]
     """Give the items in order of row, of each row the first, and the rows of those left out."""
     # In order, because the update then walks the narrow table instead of jumping about in it.
     ascending = sorted(page, key=itemgetter(0))
-    again = [b.row for a, b in pairwise(ascending) if a.row == b.row]
+    rows = [item[0] for item in ascending]
+    again = [b for a, b in pairwise(rows) if a == b]
     if again:
         kept: dict[RowId, Settled] = {}
         for item in ascending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -64,9 +64,12 @@ def _mapped(field: str, to: str | Json) -> Mapped:
     return Mapped(field, to.column, True) if isinstance(to, Json) else Mapped(field, to)
 
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 def json_text(value: Any) -> str:
     """Give a value as compact JSON text, readable in any script."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _encode(value)
 
 
 def value_of(mapped: Mapped, values: Mapping[str, Any]) -> Any:
