@@ -136,7 +136,9 @@ def progress_of(
     running = [batch for batch in batches if batch.state in RUNNING]
     found = [*run.needs, *(batch.need for batch in batches if batch.need is not None)]
     if tally.in_state(RowState.PENDING) and (blocker := blocking(store, run, batches)) is not None:
-        found += [blocker.need] if blocker.need is not None else []
+        # It is decided about in the run that it belongs to.
+        owner = next(other.name for other in store.runs() if other.id == blocker.run)
+        found += [_addressed(blocker.need, where, owner)] if blocker.need is not None else []
     needs = tuple(_addressed(need, where, run.name) for need in found)
     cap = read_cap(store)
     sent = [batch.sent_at for batch in running if batch.sent_at is not None]

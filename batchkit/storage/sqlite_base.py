@@ -118,3 +118,8 @@ def as_run(found: tuple[Any, ...]) -> Run:
         needs=tuple(Need(**need) for need in json.loads(needs)),
         seq=seq,
     )
+
+
+def numbered(*values: object) -> dict[str, object]:
+    """Give values for the placeholders ``:p1``, ``:p2`` …, which may stand more than once in a statement."""
+    return {f"p{number}": value for number, value in enumerate(values, 1)}

@@ -26,7 +26,7 @@ from batchkit.model import (
 from batchkit.states import UNRESOLVED, BatchState, RowState, RunState, check_batch
 from batchkit.storage.pages import pack, ranges, unpack
 from batchkit.storage.schema import state_code
-from batchkit.storage.sqlite_base import SQLiteBase, check_rows, dump, load_map
+from batchkit.storage.sqlite_base import SQLiteBase, check_rows, dump, load_map, numbered
 
 _NOTHING = BatchFacts()
 _PENDING: Final = state_code(RowState.PENDING)
@@ -55,11 +55,11 @@ class SQLiteBatches(SQLiteBase):
         place = where.place
         with self._db.read() as connection:
             found = connection.execute(
-                "SELECT * FROM batch WHERE (?1 IS NULL OR run = ?1) "
-                "AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2))) "
-                "AND (?3 IS NULL OR (base_url = ?3 AND organization = ?4 AND workspace = ?5)) "
-                "AND (?6 IS NULL OR id IN (SELECT value FROM json_each(?6))) ORDER BY id",
-                (
+                "SELECT * FROM batch WHERE (:p1 IS NULL OR run = :p1) "
+                "AND (:p2 IS NULL OR state IN (SELECT value FROM json_each(:p2))) "
+                "AND (:p3 IS NULL OR (base_url = :p3 AND organization = :p4 AND workspace = :p5)) "
+                "AND (:p6 IS NULL OR id IN (SELECT value FROM json_each(:p6))) ORDER BY id",
+                numbered(
                     where.run,
                     None if where.states is None else json.dumps([state.value for state in where.states]),
                     *(

@@ -11,7 +11,7 @@ from typing_extensions import override
 from batchkit.errors import StoreError
 from batchkit.ids import Digest
 from batchkit.model import DocKind
-from batchkit.storage.sqlite_base import SQLiteBase
+from batchkit.storage.sqlite_base import SQLiteBase, numbered
 
 _DIGITS = 12
 
@@ -55,19 +55,19 @@ class SQLiteDocuments(SQLiteBase):
         low, high = (f"{scope}/", f"{scope}0") if scope else ("", None)
         with self._db.read() as connection:
             found = connection.execute(
-                "SELECT key, body FROM document WHERE kind = ?1 AND key > ?2 AND key >= ?3 AND (?4 IS NULL OR key < ?4) "
-                "ORDER BY key LIMIT ?5",
-                (kind.value, after, low, high, -1 if limit is None else limit),
+                "SELECT key, body FROM document WHERE kind = :p1 AND key > :p2 AND key >= :p3 AND (:p4 IS NULL OR key < :p4) "
+                "ORDER BY key LIMIT :p5",
+                numbered(kind.value, after, low, high, -1 if limit is None else limit),
             )
             return [(key, bytes(body)) for key, body in found]
 
     @override
     def _append(self, connection: sqlite3.Connection, kind: DocKind, scope: str, body: bytes) -> str:
         last = connection.execute(
-            "SELECT key FROM document WHERE kind = ?1 AND key > ?2 || '/' AND key < ?2 || '/:' "
-            "AND length(key) = length(?2) + 13 AND substr(key, -12) NOT GLOB '*[^0-9]*' "
+            "SELECT key FROM document WHERE kind = :p1 AND key > :p2 || '/' AND key < :p2 || '/:' "
+            "AND length(key) = length(:p2) + 13 AND substr(key, -12) NOT GLOB '*[^0-9]*' "
             "ORDER BY key DESC LIMIT 1",
-            (kind.value, scope),
+            numbered(kind.value, scope),
         ).fetchone()
         key = f"{scope}/{1 if last is None else int(last[0][-_DIGITS:]) + 1:0{_DIGITS}d}"
         self._insert(connection, kind, key, sha256(body).hexdigest(), body)

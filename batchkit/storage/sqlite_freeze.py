@@ -22,7 +22,7 @@ from batchkit.storage.sqlite_base import as_run, bounds, clean
 from batchkit.storage.sqlite_rows import SQLiteRows
 
 _FREEZE: Final = """
-    INSERT INTO row_state SELECT ?1 + value, ?2, 0, 0, 0, 0, NULL, NULL, 0, 0 FROM json_each(?3) WHERE value < ?4
+    INSERT INTO row_state SELECT ? + value, ?, 0, 0, 0, 0, NULL, NULL, 0, 0 FROM json_each(?) WHERE value < ?
 """
 _OFFSETS: Final = json.dumps(list(range(PAGE)))
 

@@ -23,7 +23,7 @@ from batchkit.storage.pages import (
     PageCache,
     parse,
 )
-from batchkit.storage.sqlite_base import SQLiteBase
+from batchkit.storage.sqlite_base import SQLiteBase, numbered
 
 _STATE = "SELECT s.id, s.state, s.reason, s.tier, s.tries, s.resends, s.batch, s.result, s.cost, s.answers"
 _RESULT = """,
@@ -38,7 +38,7 @@ _ANSWER = ", r.answer"
 _ANSWER_JOIN = " LEFT JOIN result r ON r.id = s.result"
 _FILTER = """
     WHERE s.id > ? AND s.id < ? AND ((? >> s.state) & 1) AND ((? >> s.reason) & 1) AND ((? >> s.tier) & 1)
-    AND (?6 IS NULL OR s.batch = ?6) AND ((? >> s.state) & 1) AND (s.state <> ? OR ((? >> s.reason) & 1))
+    AND (? IS NULL OR s.batch = ?) AND ((? >> s.state) & 1) AND (s.state <> ? OR ((? >> s.reason) & 1))
     ORDER BY s.id LIMIT ?
 """
 # By what is wanted of the result: whole statements, put together once from the constants above.
@@ -67,13 +67,13 @@ _TALLY: Final = """
     SELECT (tier << 16) | (state << 8) | reason AS code, count(*) FROM row_state WHERE id BETWEEN ? AND ? GROUP BY code
 """
 _LEDGER: Final = """
-    SELECT r.batch, r.event, r.tier, r.verdict, m.text, s.result IS r.id AND s.state = ?, r.input IS NOT NULL,
+    SELECT r.batch, r.event, r.tier, r.verdict, m.text, s.result IS r.id AND s.state = :p1, r.input IS NOT NULL,
         count(*), coalesce(sum(r.input), 0), coalesce(sum(r.output), 0), coalesce(sum(r.cache_write_5m), 0),
         coalesce(sum(r.cache_write_1h), 0), coalesce(sum(r.cache_read), 0), sum(r.cost)
     FROM result r JOIN row_state s ON s.id = r.row JOIN name m ON m.id = r.model
-    WHERE r.id BETWEEN ? AND ? AND r.row >= ? AND r.row < ?
+    WHERE r.id BETWEEN :p2 AND :p3 AND r.row >= :p4 AND r.row < :p5
     GROUP BY r.batch, r.model, (r.event << 24) | (r.tier << 16) | (r.verdict << 8)
-        | ((s.result IS r.id AND s.state = ?1) << 1) | (r.input IS NULL)
+        | ((s.result IS r.id AND s.state = :p1) << 1) | (r.input IS NULL)
     ORDER BY min(r.id)
 """
 _SLICE: Final = 20_000
@@ -119,6 +119,7 @@ class SQLiteRows(SQLiteBase):
             schema.state_mask(where.states),
             schema.reason_mask(where.reasons),
             schema.tier_mask(where.tiers),
+            where.batch,
             where.batch,
             states,
             schema.state_code(RowState.QUARANTINED),
@@ -182,7 +183,7 @@ class SQLiteRows(SQLiteBase):
         with self._db.read() as connection:
             last = connection.execute("SELECT max(id) FROM result").fetchone()[0]
             for low, high in _slices(1, last):
-                for found in connection.execute(_LEDGER, (staged, low, high, first, end)):
+                for found in connection.execute(_LEDGER, numbered(staged, low, high, first, end)):
                     known = sums.setdefault(found[:7], [0] * 7)
                     known[:] = [n + more for n, more in zip(known, found[7:], strict=True)]
         return [

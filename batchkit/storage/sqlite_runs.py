@@ -10,7 +10,7 @@ from batchkit.ids import Digest, RunId
 from batchkit.model import Lease, NewRun, Run, RunFacts
 from batchkit.states import RunState, check_run
 from batchkit.storage.owner import is_gone
-from batchkit.storage.sqlite_base import SQLiteBase, as_run, dump, dump_needs
+from batchkit.storage.sqlite_base import SQLiteBase, as_run, dump, dump_needs, numbered
 
 _NOTHING = RunFacts()
 
@@ -43,8 +43,8 @@ class SQLiteRuns(SQLiteBase):
         """Give the runs that match all arguments given."""
         with self._db.read() as connection:
             found = connection.execute(
-                "SELECT * FROM run WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR parent = ?2) ORDER BY id",
-                (name, parent),
+                "SELECT * FROM run WHERE (:p1 IS NULL OR name = :p1) AND (:p2 IS NULL OR parent = :p2) ORDER BY id",
+                numbered(name, parent),
             )
             return [as_run(row) for row in found]
 

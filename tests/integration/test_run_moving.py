@@ -359,7 +359,7 @@ def test_a_hold_returns_to_whoever_waits(make: Callable[..., Shop]) -> None:
     shop.faults.rules.clear()
     progress = run.wait(progress="none")
     assert (progress.state, progress.wake_at, progress.exit_code) == ("held", None, 3)
-    assert "declare_absent" in progress.needs[0].fix
+    assert "declare-absent" in progress.needs[0].fix
     assert run.progress.needs == progress.needs
     assert run.wait(progress="none").state == "held"
     assert shop.faults.posts == 1

@@ -158,7 +158,7 @@ def test_a_server_that_is_asked_to_stop_stops(number: signal.Signals) -> None:
     with process("--port", "0") as (running, address):
         assert address.startswith("http://127.0.0.1:")
         running.send_signal(number)
-        _, complaints = running.communicate(timeout=5)
+        _, complaints = running.communicate(timeout=60)
         assert (running.returncode, complaints) == (0, "")
 
 
