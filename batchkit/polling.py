@@ -61,6 +61,10 @@ class Poller:
         """Ask the API to cancel the run's running batches, each once; give when to ask again.
 
         What was finished before the cancellation is paid for and is collected when the batch has ended.
+
+        Raises:
+            ProviderError: the API refuses the credential (401, 402, 403); somebody has to mend it first.
+            LeaseLost: another process moves the run now.
         """
         wake: float | None = None
         for batch in self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.LIVE}))):
@@ -69,6 +73,8 @@ class Poller:
             try:
                 asked = self._gateway.cancel(batch.remote_id) is not None  # a 404 proves nothing here either
             except ProviderError as error:
+                if error.status in {401, 402, 403}:
+                    raise
                 # It has ended meanwhile, which the next poll sees; every other error may pass.
                 asked = error.status in {400, 409}
             if not asked:

@@ -443,7 +443,24 @@ def test_canceled_lines_follow_the_run() -> None:
         assert tally.in_state(RowState.SUCCEEDED) == rig.billed
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500])
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_cancel_refused_for_the_credential_asks_for_a_person(status: int) -> None:
+    """Waiting mends no credential, so the refusal is raised; the batch is asked to end again after that."""
+    rig = Rig(20, latency=Latency(min=5_000.0, max=9_000.0))
+    rig.send()
+    body = json.dumps({"type": "error", "error": {"type": "authentication_error", "message": "no"}}).encode()
+    left = [Response(status=status, headers={"content-type": "application/json"}, body=body)]
+    rig.faults.rules.append(
+        lambda request, _: left.pop() if left and request.path.endswith("/cancel") else None
+    )
+    with pytest.raises(ProviderError) as refused:
+        rig.collector.cancel(rig.take(), rig.run)
+    assert refused.value.status == status
+    assert rig.collector.cancel(rig.take(), rig.run) is None
+    assert rig.faults.count("POST", "/cancel") == 2
+
+
+@pytest.mark.parametrize("status", [404, 408, 429, 500])
 def test_a_cancel_that_was_not_taken_is_asked_again(status: int) -> None:
     """Only an answer that the batch is ending, or has ended, counts: until then it runs on and is paid for."""
     rig = Rig(20, latency=Latency(min=5_000.0, max=9_000.0))
