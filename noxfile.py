@@ -44,13 +44,8 @@ def workers(session: nox.Session) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Does it behave as its tests say? Unit, property, contract, fault and integration tests."""
     install(session, "tests")
-    env = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "ci")}
-    try:
-        session.run("pytest", *workers(session), *session.posargs, env=env)
-    except nox.command.CommandFailed:
-        # Tests that start processes have met their time limits on loaded machines. What failed is named above
-        # and run once more, alone; what is really wrong fails again.
-        session.run("pytest", "--last-failed", "--last-failed-no-failures=none", *session.posargs, env=env)
+    profile = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+    session.run("pytest", *workers(session), *session.posargs, env={"HYPOTHESIS_PROFILE": profile})
 
 
 @nox.session
