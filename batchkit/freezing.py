@@ -10,8 +10,8 @@ import attrs
 from batchkit.builder import RequestBuilder
 from batchkit.clock import Clock
 from batchkit.digests import page_digest
-from batchkit.errors import RowsChanged, UsageError
-from batchkit.model import Lease, OnDuplicate, Run, RunFacts, Seal, SourceRow
+from batchkit.errors import RowsChanged, SpecChanged, UsageError
+from batchkit.model import Lease, NewRun, OnDuplicate, Run, RunFacts, Seal, SourceRow
 from batchkit.source import Freezer, Source
 from batchkit.spec import Spec
 from batchkit.staged import StagedIndex
@@ -27,7 +27,11 @@ _LOOK_AGAIN = 2.0
 
 @attrs.frozen(kw_only=True)
 class Freezing(Generic[T]):
-    """What freezing needs. ``earlier`` is the run of the same series whose answers may still stand."""
+    """What freezing needs.
+
+    ``earlier`` is the run of the same series whose answers may still stand, ``go_on`` what one types to go on with
+    rows that are frozen.
+    """
 
     store: Store
     spec: Spec[T]
@@ -37,6 +41,26 @@ class Freezing(Generic[T]):
     options: Mapping[str, object]
     max_rows: int | None = None
     earlier: Run | None = None
+    go_on: str = "flow.resume({name!r})"
+
+
+def frozen(freezing: Freezing[T], name: str, rows: Source) -> Run:
+    """Give the run of this name with these rows: frozen now, or frozen before and the same.
+
+    Raises:
+        SpecChanged: it was started under another spec.
+        RowsChanged: it was started with other rows.
+        DuplicateKeys, UsageError: the rows cannot be used.
+    """
+    spec = freezing.spec.fingerprint
+    run, _ = freezing.store.open_run(NewRun(name=name, spec=spec, options=freezing.options))
+    if run.state is RunState.FREEZING and (sealed := freeze(freezing, run, rows)) is not None:
+        return sealed
+    run = _fresh(freezing.store, run)
+    if run.spec != spec:
+        raise SpecChanged(f"{name!r} was started under spec {run.spec[:6]}, this one is {spec[:6]}")
+    verify_rows(freezing, run, rows)
+    return run
 
 
 def freeze(freezing: Freezing[T], run: Run, rows: Source) -> Run | None:
@@ -135,24 +159,25 @@ def verify_rows(freezing: Freezing[T], run: Run, rows: Source) -> None:
     for number, page in enumerate(_pages(freezing, run, rows), start=1):
         count += len(page)
         if number > len(held) or page_digest([row.line for row in page]) != held[number - 1]:
-            raise _changed(run, page)
+            raise _changed(freezing, run, page)
     if number != len(held) or count != run.rows:
         raise RowsChanged(
-            f"{run.name!r} was frozen with {run.rows:,} records, the source now gives {count:,}. {_ways_out(run)}"
+            f"{run.name!r} was frozen with {run.rows:,} records, the source now gives {count:,}. "
+            f"{_ways_out(freezing, run)}"
         )
 
 
-def _changed(run: Run, page: list[SourceRow]) -> RowsChanged:
+def _changed(freezing: Freezing[Any], run: Run, page: list[SourceRow]) -> RowsChanged:
     first, last = page[0], page[-1]
     return RowsChanged(
         f"the rows of {run.name!r} are not those it was started with: the first difference is among records "
-        f"{first.position:,} to {last.position:,} (keys {first.key!r} to {last.key!r}). {_ways_out(run)}"
+        f"{first.position:,} to {last.position:,} (keys {first.key!r} to {last.key!r}). {_ways_out(freezing, run)}"
     )
 
 
-def _ways_out(run: Run) -> str:
+def _ways_out(freezing: Freezing[Any], run: Run) -> str:
     return (
-        f"Nothing was changed. Go on with the frozen rows: flow.resume({run.name!r}). "
+        f"Nothing was changed. Go on with the frozen rows: {freezing.go_on.format(name=run.name)}. "
         "For the new rows start a run of another name."
     )
 

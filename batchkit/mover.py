@@ -17,7 +17,7 @@ from batchkit.model import BatchWhere, Lease, Need, NewEvent, Run, RunFacts, Set
 from batchkit.progress import Progress
 from batchkit.reasons import Reason
 from batchkit.receipt import issue_receipt
-from batchkit.requests import carry_out
+from batchkit.requests import carry_out, unheeded
 from batchkit.spec import Spec
 from batchkit.spending import Spending
 from batchkit.standing import blocking, progress_of
@@ -106,11 +106,15 @@ class Mover(Generic[T]):
             return self._not_ours()
         try:
             # Read under the lease: what was read before may have moved since.
-            return self._moved(lease, self._fresh(), over, stop)
+            progress = self._moved(lease, self._fresh(), over, stop)
         except LeaseLost:
             return self._not_ours()
         finally:
             self._store.release(lease)
+        # Whoever asked while the lease was held left it to us, and had written it down before we let go.
+        if unheeded(self._store, self._fresh()):
+            return attrs.evolve(progress, wake_at=self._store.now())
+        return progress
 
     def _moved(
         self, lease: Lease, before: Run, over: Callable[[], bool], stop: Callable[[], bool] | None
@@ -269,6 +273,7 @@ class Pass(Generic[T]):
 
     def _send(self) -> None:
         """Send batch after batch while the run is open, the limits allow it and time is left."""
+        self._heed()
         self._run = self._spending.unpaused(self._lease, self._run)
         pending = self.tally.in_state(RowState.PENDING)
         while self._run.state is RunState.OPEN and not self._over():
@@ -293,6 +298,7 @@ class Pass(Generic[T]):
                 self._wait(self._next_try(sent))
                 return
             self._wait(self._store.now())
+            self._heed()
 
     def _close(self) -> None:
         """Close the run with a receipt when nothing is open."""
@@ -309,6 +315,14 @@ class Pass(Generic[T]):
         self._wait(watched_until(self._store.batches(BatchWhere(run=self._run.id))))
 
     # ---------------------------------------------------------------- parts of steps
+
+    def _heed(self) -> None:
+        """Take the requests and the cap as they are now: one pass may send for an hour."""
+        before = self._run.state
+        self._run = carry_out(self._store, self._lease, self._run)
+        self._spending.look()
+        if self._run.state is not before:
+            self._wait(self._store.now())
 
     def _is_blocked(self) -> bool:
         """Tell whether only a person's decision about a held batch lets anything be sent."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 
 from batchkit.doubt import Acknowledged, Cause, Doubtful, Refused, classify
-from batchkit.errors import LeaseLost
+from batchkit.errors import LeaseLost, ProviderError
 from batchkit.ids import RowId
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Settled
 from batchkit.reasons import Reason
-from batchkit.refusals import Refusals, need_of
+from batchkit.refusals import Refusals, money_need, need_of, person_need
 from batchkit.remote import CreateAnswer
 from batchkit.resolver import open_doubt
 from batchkit.states import BatchState, RowEvent
@@ -17,7 +17,7 @@ from batchkit.storage import Store
 from batchkit.suspects import note_suspect
 from batchkit.watch import LENGTH, REPLAYED_WITHIN, Watch
 
-__all__ = ["WAITING", "Recorder", "Sent", "refuse_rows"]
+__all__ = ["WAITING", "Recorder", "Sent", "refuse_rows", "unlisted"]
 
 MINUTE = 60.0
 READ = 1_000
@@ -147,6 +147,16 @@ class Recorder:
         return Sent(
             batch=moved, wait_until=retry_at, need=need_of(verdict), why=cause.value, quarantined=int(alone)
         )
+
+
+def unlisted(error: ProviderError, now: float) -> Sent:
+    """Say what it means that the list could not be read before a create: nothing was sent."""
+    if error.status in {401, 403}:
+        return Sent(need=person_need(str(error)))
+    if error.status == 402:
+        return Sent(need=money_need(str(error)))
+    wait = error.retry_after if error.retry_after is not None else MINUTE
+    return Sent(wait_until=now + wait, why=str(error))
 
 
 def refuse_rows(store: Store, lease: Lease, rows: tuple[RowId, ...], why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 from batchkit.model import DocKind, Lease, Need, NewEvent, Run, RunFacts
@@ -45,10 +46,15 @@ def ask(store: Store, run: Run, what: Request, *, why: str, by: str, owner: str,
 
 def carry_out(store: Store, lease: Lease, run: Run) -> Run:
     """Apply the requests that came since the last look, in order. One that is not possible is reported and dropped."""
-    seen = str(run.options.get(_SEEN, ""))
-    for key, body in store.docs(DocKind.REQUEST, scope=scope_of(run.id), after=seen):
+    for key, body in unheeded(store, run):
         run = _apply(store, lease, run, key, json.loads(body))
     return run
+
+
+def unheeded(store: Store, run: Run) -> Sequence[tuple[str, bytes]]:
+    """Give the requests that came since the last look."""
+    seen = str(run.options.get(_SEEN, ""))
+    return store.docs(DocKind.REQUEST, scope=scope_of(run.id), after=seen)
 
 
 def _apply(store: Store, lease: Lease, run: Run, key: str, request: dict[str, str]) -> Run:

@@ -23,7 +23,11 @@ class Spending:
         """Read the cap."""
         self._store = store
         self._warn_at = sorted(warn_at)
-        cap = read_cap(store)
+        self.look()
+
+    def look(self) -> None:
+        """Read the cap again: somebody may have changed it since the pass began."""
+        cap = read_cap(self._store)
         self.cap: int | None = cap.usd_nano if cap is not None else None
 
     def mark(self) -> dict[str, object]:

@@ -29,11 +29,11 @@ from batchkit.errors import (
     NeedsPerson,
     OverBudget,
     ProviderError,
-    SpecChanged,
     StoreError,
     Unresolved,
     UsageError,
 )
+from batchkit.freezing import Freezing, frozen
 from batchkit.ids import Nonce, RowId
 from batchkit.listing import PAGE as LIST_PAGE
 from batchkit.model import (
@@ -43,22 +43,20 @@ from batchkit.model import (
     Head,
     Intent,
     Lease,
-    NewRun,
     Place,
     Run,
-    Seal,
 )
 from batchkit.planner import Limits, Plan, plan
 from batchkit.prices import Price
-from batchkit.recording import WAITING, Recorder, Sent, refuse_rows
-from batchkit.refusals import Refusals, budget_need, money_need, person_need, workspace_need
+from batchkit.recording import WAITING, Recorder, Sent, refuse_rows, unlisted
+from batchkit.refusals import Refusals, budget_need, workspace_need
 from batchkit.remote import CreateAnswer, ListPage
 from batchkit.resolver import Resolver, open_doubt
 from batchkit.sendguard import SendGuard
 from batchkit.sizing import Requests
-from batchkit.source import Freezer, records
+from batchkit.source import records
 from batchkit.spec import Spec
-from batchkit.states import UNRESOLVED, BatchState, RowState, RunState
+from batchkit.states import UNRESOLVED, BatchState, RowState
 from batchkit.storage import Store
 from batchkit.watcher import Watcher
 
@@ -179,7 +177,7 @@ class ChunkedSubmitter(Generic[T]):
             page = gateway.list(LIST_PAGE)
         except ProviderError as error:
             if error.status not in {404, 405}:
-                return self._unlisted(error)
+                return unlisted(error, self._store.now())
             page = ListPage(items=(), has_more=False, place=Place(base_url=gateway.base_url), date=None)
         if self._workspace is not None and page.place.workspace not in {"", self._workspace}:
             return Sent(need=workspace_need(page.place.workspace, self._workspace))
@@ -189,7 +187,7 @@ class ChunkedSubmitter(Generic[T]):
         try:
             need = self._copies.look(gateway, run, page, batches)
         except ProviderError as error:
-            return self._unlisted(error)
+            return unlisted(error, self._store.now())
         if need is not None:
             return Sent(need=need)
         self._watcher.notice(lease, run, page.place, page.items, batches)
@@ -301,26 +299,30 @@ class ChunkedSubmitter(Generic[T]):
             cap: The store's cap in nano-dollars.
 
         Raises:
-            UsageError: the rows cannot be read, or are not those frozen under this name.
+            SpecChanged: the name was started under another spec.
+            RowsChanged: the rows are not those frozen under this name; nothing was sent.
+            UsageError: the rows cannot be read.
             NeedsPerson: the API or the cap wants somebody's decision; nothing is lost.
             StoreError: another process moves the run now.
         """
         spec = self._builder.spec
         if not isinstance(spec, Spec):
             raise UsageError("rows are frozen by a Spec's contract; this builder has only a stored spec")
-        run, _ = self._store.open_run(NewRun(name=name, spec=spec.fingerprint))
-        if run.spec != spec.fingerprint:
-            raise SpecChanged(
-                f"{name!r} was started under spec {run.spec[:6]}, this one is {spec.fingerprint[:6]}"
-            )
-        lease = self._store.acquire(run.id, f"submit-{socket.gethostname()}-{os.getpid()}", LEASE)
+        owner = f"submit-{socket.gethostname()}-{os.getpid()}"
+        freezing = Freezing(
+            store=self._store,
+            spec=spec,
+            builder=self._builder,
+            clock=self._clock,
+            owner=owner,
+            options={},
+            go_on="submit({name!r}, the rows it was started with)",
+        )
+        run = frozen(freezing, name, records(rows))
+        lease = self._store.acquire(run.id, owner, LEASE)
         if lease is None:
             raise LeaseLost(f"{name!r} is moved by another process now; try again in a minute")
         try:
-            if run.state is RunState.FREEZING:
-                for page in Freezer(spec, builder=self._builder).pages(records(rows)):
-                    self._store.freeze(lease, page)
-                self._store.freeze(lease, [], seal=Seal())
             self.recover(lease, run)
             self.resolve(lease, run)
             while (sent := self.send(lease, run, cap=cap)).batch is not None and sent.need is None:
@@ -378,14 +380,6 @@ class ChunkedSubmitter(Generic[T]):
 
     def _nonce(self) -> Nonce:
         return Nonce(base64.b32encode(self._entropy(5)).decode("ascii").lower())
-
-    def _unlisted(self, error: ProviderError) -> Sent:
-        if error.status in {401, 403}:
-            return Sent(need=person_need(str(error)))
-        if error.status == 402:
-            return Sent(need=money_need(str(error)))
-        wait = error.retry_after if error.retry_after is not None else MINUTE
-        return Sent(wait_until=self._store.now() + wait, why=str(error))
 
     def _over_budget(self, error: OverBudget) -> Sent:
         running = frozenset({BatchState.LIVE, BatchState.ENDED})

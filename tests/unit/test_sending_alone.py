@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 
 from batchkit import Contract, Prompt, RequestBuilder, Spec, Tier
 from batchkit.collector import ResultCollector
-from batchkit.errors import LeaseLost, NeedsPerson, SpecChanged, UsageError
+from batchkit.errors import LeaseLost, NeedsPerson, RowsChanged, SpecChanged, UsageError
 from batchkit.states import BatchState, RowState
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter
@@ -55,6 +56,42 @@ def test_submitting_again_sends_nothing_twice() -> None:
     first = alone.submitter.submit("labels", ROWS)
     assert alone.submitter.submit("labels", ROWS) == first
     assert len(alone.api.state()["batches"]) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ROWS[:-1],
+        [*ROWS, {"sku": "S99", "word": "more"}],
+        [*ROWS[:7], {"sku": "S7", "word": "else"}, *ROWS[8:]],
+    ],
+    ids=["fewer", "more", "another word"],
+)
+def test_other_rows_under_the_same_name_are_refused(other: list[dict[str, str]]) -> None:
+    """A name belongs to the rows it was started with: others are refused, and what one can type is said."""
+    alone = Alone(max_rows=10, max_in_queue=10)
+    alone.submitter.submit("labels", ROWS)
+    sent = len(alone.api.state()["batches"])
+    alone.clock.sleep(90_000)
+    alone.collector.fetch("labels")
+    with pytest.raises(RowsChanged, match=r"submit\('labels', the rows it was started with\)"):
+        alone.submitter.submit("labels", other)
+    assert len(alone.api.state()["batches"]) == sent
+    assert len(alone.submitter.submit("labels", ROWS)) > sent
+
+
+def test_a_freezing_that_broke_is_gone_on_with() -> None:
+    """Rows that came with an error half-way are frozen whole by the next call, and each goes out once."""
+    alone = Alone()
+
+    def broken() -> Iterator[dict[str, str]]:
+        yield from ROWS[:5]
+        raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="went away"):
+        alone.submitter.submit("labels", broken())
+    (batch,) = alone.submitter.submit("labels", ROWS)
+    assert batch.count == 25
 
 
 def test_what_needs_somebody_is_raised() -> None:
