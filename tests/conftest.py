@@ -78,3 +78,21 @@ def _loopback_only() -> Iterator[None]:
         patch.setattr(socket.socket, "sendto", guarded_sendto)
         patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Give the address of a PostgreSQL server that all workers share."""
+    from pg import Server
+
+    with Server() as address:
+        yield address
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Iterator[str]:
+    """Give the address of an empty PostgreSQL database of the test's own."""
+    from pg import database
+
+    with database(postgres_server) as address:
+        yield address
