@@ -24,6 +24,7 @@ from batchkit.standing import blocking, progress_of
 from batchkit.states import BatchState, RowEvent, RowState, RunState
 from batchkit.storage import Store
 from batchkit.submitter import ChunkedSubmitter, Sent
+from batchkit.suspects import reported
 from batchkit.troubles import Troubles
 from batchkit.watcher import watched_until
 
@@ -202,7 +203,7 @@ class Pass(Generic[T]):
 
     def _watched(self) -> list[float]:
         """Look after what may still turn up of a closed run, when its time has come; book what did."""
-        until = watched_until(self._store.batches(BatchWhere(run=self._run.id)))
+        until = watched_until(self._store.batches(BatchWhere(run=self._run.id)), reported(self._store))
         if until is None or until > self._store.now():
             return [] if until is None else [until]
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import attrs
 
 from batchkit.doubt import MINUTE, Finding, Known, Reading, Trail, elsewhere, may_be, observe, stuck
 from batchkit.errors import ProviderError
-from batchkit.ids import RemoteId, RowId
+from batchkit.ids import BatchId, RemoteId, RowId
 from batchkit.listing import read_list
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, NewEvent, Place, Run
 from batchkit.remote import RemoteBatch
@@ -186,8 +187,7 @@ class Watcher:
     def _with_reported(self, batch: Batch, left: Sequence[RemoteId]) -> Watch | None:
         """Take up the remote ids that were left for a batch, also where its watch is over."""
         watch = watch_of(batch)
-        known = set(claimed_by(batch))
-        new = [r for r in left if r not in known and (watch is None or r not in watch.suspects)]
+        new = _news(batch, left)
         if not new:
             return watch
         now = self._store.now()
@@ -199,17 +199,29 @@ class Watcher:
         return self._store.move_batch(lease, batch.id, expect=batch.state, to=to, facts=facts)
 
 
-def watched_until(batches: Sequence[Batch]) -> float | None:
-    """Give when a closed run wants to be looked at because of what may still turn up; None: it does not."""
-    if any(unread(batch) for batch in batches if batch.state not in UNRESOLVED):
+def watched_until(
+    batches: Sequence[Batch], left: Mapping[BatchId, Sequence[RemoteId]] = MappingProxyType({})
+) -> float | None:
+    """Give when a closed run wants to be looked at because of what may still turn up; None: it does not.
+
+    ``left`` are the remote ids that movers of other runs left for its batches: those are looked at without delay.
+    """
+    settled = [batch for batch in batches if batch.state not in UNRESOLVED]
+    if any(unread(batch) or _news(batch, left.get(batch.id, ())) for batch in settled):
         return 0.0
     wakes = [
         wake
-        for batch in batches
-        if batch.state not in UNRESOLVED and (watch := watch_of(batch)) is not None and watch.running
+        for batch in settled
+        if (watch := watch_of(batch)) is not None and watch.running
         for wake in _wakes(batch, watch, watch.until)
     ]
     return min(wakes, default=None)
+
+
+def _news(batch: Batch, left: Sequence[RemoteId]) -> list[RemoteId]:
+    """Give those of the ids left for a batch that it does not know yet."""
+    watch, known = watch_of(batch), set(claimed_by(batch))
+    return [r for r in left if r not in known and (watch is None or r not in watch.suspects)]
 
 
 def _wakes(batch: Batch, watch: Watch, now: float) -> list[float]:

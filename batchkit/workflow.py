@@ -19,7 +19,6 @@ from batchkit.errors import SpecChanged, UsageError
 from batchkit.escalator import Escalator
 from batchkit.events import Teller
 from batchkit.ids import Digest
-from batchkit.judgements import unsettled_judgements
 from batchkit.model import Event, OnDuplicate
 from batchkit.model import Run as RunRecord
 from batchkit.money import Budget, Price
@@ -38,6 +37,7 @@ from batchkit.storage.owner import this_process
 from batchkit.submitter import ChunkedSubmitter
 from batchkit.validator import Validator
 from batchkit.view import address_of
+from batchkit.working import advance_each, due_runs, work
 
 if TYPE_CHECKING:
     import anthropic
@@ -275,14 +275,11 @@ class Workflow(Generic[T]):
     def open_runs(self) -> list[Run[T]]:
         """Give every run of the store that has something left to do and that this code can judge.
 
-        A closed run is among them while people's answers to it are not settled.
+        A closed run is among them while people's answers to it are not settled, and once it is time to look
+        whether a second copy of one of its batches turned up.
         """
         open_runs: list[Run[T]] = []
-        for record in self.store.runs():
-            if record.state is RunState.FREEZING or (
-                record.state is RunState.CLOSED and not unsettled_judgements(self.store, record)
-            ):
-                continue
+        for record in due_runs(self.store)[0]:
             try:
                 open_runs.append(self._handle(record, recall_spec(self.store, record.spec, self.spec)))
             except SpecChanged:
@@ -290,8 +287,8 @@ class Workflow(Generic[T]):
         return open_runs
 
     def advance_all(self) -> list[Progress]:
-        """Make one pass over every open run."""
-        return [run.advance() for run in self.open_runs()]
+        """Make one pass over every open run. Where one raises, the others are moved before that is raised."""
+        return advance_each(self.open_runs())
 
     def work(self, *, stop: Callable[[], bool] | None = None, idle: float = 60.0) -> None:
         """Move every open run until told to stop. SIGTERM finishes the pass in hand and leaves.
@@ -300,8 +297,6 @@ class Workflow(Generic[T]):
             stop: asked between passes; true ends the work.
             idle: seconds to sleep at most while there is nothing to do.
         """
-        from batchkit.working import work
-
         work(self, stop=stop, idle=idle)
 
     def preview(self, rows: object, *, tier: int = 0) -> Preview:

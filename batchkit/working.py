@@ -5,17 +5,70 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from batchkit.display import interrupted
+from batchkit.errors import BatchkitError
+from batchkit.ids import RunId
+from batchkit.judgements import has_unsettled
+from batchkit.model import Batch, BatchWhere, Run
+from batchkit.progress import Progress
+from batchkit.states import RunState
+from batchkit.storage import Store
+from batchkit.suspects import reported
+from batchkit.watcher import watched_until
 
 if TYPE_CHECKING:
+    from batchkit.run import Run as Movable
     from batchkit.workflow import Workflow
 
 _STEP = 1.0
 """Seconds between two looks at the stop sign while there is nothing to do."""
+
+
+def due_runs(store: Store) -> tuple[list[Run], float | None]:
+    """Give the runs in which a mover finds something to do now, and when the next closed one will want a look."""
+    now = store.now()
+    runs = [run for run in store.runs() if run.state is not RunState.FREEZING]
+    closed = any(run.state is RunState.CLOSED for run in runs)
+    batches: dict[RunId, list[Batch]] = defaultdict(list)
+    for batch in store.batches(BatchWhere()) if closed else ():
+        batches[batch.run].append(batch)
+    left = reported(store) if closed else {}
+    due: list[Run] = []
+    later: list[float] = []
+    for run in runs:
+        at: float | None = now
+        if run.state is RunState.CLOSED and not has_unsettled(store, run):
+            at = watched_until(batches[run.id], left)
+        if at is not None and at <= now:
+            due.append(run)
+        elif at is not None:
+            later.append(at)
+    return due, min(later, default=None)
+
+
+def advance_each(runs: Sequence[Movable[Any]], *, stop: Callable[[], bool] | None = None) -> list[Progress]:
+    """Make one pass over each run; one that raises keeps no other from its turn.
+
+    Raises:
+        BatchkitError: the first that a pass raised, after the last pass.
+    """
+    made: list[Progress] = []
+    failed: BatchkitError | None = None
+    for run in runs:
+        try:
+            made.append(run.advance(stop=stop))
+        except BatchkitError as error:
+            failed = failed or error
+        if stop is not None and stop():
+            break
+    if failed is not None:
+        raise failed
+    return made
 
 
 def work(flow: Workflow[Any], *, stop: Callable[[], bool] | None, idle: float) -> None:
@@ -26,17 +79,11 @@ def work(flow: Workflow[Any], *, stop: Callable[[], bool] | None, idle: float) -
             return terminated.is_set() or (stop is not None and stop())
 
         while not over():
-            wakes = [flow.clock.now() + idle]
-            moved = False
-            for run in flow.open_runs():
-                progress = run.advance(stop=over)
-                moved = moved or progress.moved
-                if progress.wake_at is not None:
-                    wakes.append(progress.wake_at)
-                if over():
-                    break
-            if not moved and not over():
-                _doze(flow, min(wakes) - flow.clock.now(), over)
+            idle_until = flow.clock.now() + idle
+            made = advance_each(flow.open_runs(), stop=over)
+            if not any(progress.moved for progress in made) and not over():
+                wakes = [idle_until, due_runs(flow.store)[1], *(progress.wake_at for progress in made)]
+                _doze(flow, min(at for at in wakes if at is not None) - flow.clock.now(), over)
         if terminated.is_set():
             interrupted(flow.where)
 
