@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import attrs
 
 from batchkit.errors import OverBudget, StoreError, Unresolved
-from batchkit.ids import BatchId, Nonce, RemoteId, RowId
+from batchkit.ids import BatchId, RemoteId, RowId
 from batchkit.model import (
     Batch,
     BatchFacts,
     BatchWhere,
-    Head,
     Intent,
     Lease,
     Members,
-    Need,
-    Place,
     Run,
 )
 from batchkit.states import UNRESOLVED, BatchState, RowState, RunState, check_batch
 from batchkit.storage.pages import pack, ranges, unpack
+from batchkit.storage.records import after_move, as_batch, check_rows, dump
 from batchkit.storage.schema import state_code
-from batchkit.storage.sqlite_base import SQLiteBase, check_rows, dump, load_map, numbered
+from batchkit.storage.sqlite_base import SQLiteBase, numbered
 
 _NOTHING = BatchFacts()
 _PENDING: Final = state_code(RowState.PENDING)
@@ -100,7 +98,7 @@ class SQLiteBatches(SQLiteBase):
                 )
             if to is not expect:
                 check_batch(expect, to, held_from=held.held_from)
-            moved = self._update_batch(connection, _after(held, to, facts))
+            moved = self._update_batch(connection, after_move(held, to, facts))
             if free:
                 self._free(connection, batch)
             self._append_events(connection, run.id, facts.events)
@@ -262,58 +260,3 @@ class SQLiteBatches(SQLiteBase):
 
     def _writes(self, connection: sqlite3.Connection) -> int:
         return int(connection.execute("SELECT coalesce(sum(seq), 0) FROM run").fetchone()[0])
-
-
-def _after(batch: Batch, to: BatchState, facts: BatchFacts) -> Batch:
-    """Give the batch as it is after a move with these facts."""
-    names: Iterable[str] = ("claim", "remote_id", "sent_at", "expires_at", "reserved", "need", "notes")
-    changes: dict[str, Any] = {name: value for name in names if (value := getattr(facts, name)) is not None}
-    if to is BatchState.HELD and batch.state is not BatchState.HELD:
-        changes["held_from"] = batch.state
-    elif to is not BatchState.HELD:
-        changes["held_from"] = None
-        if batch.state is BatchState.HELD:
-            changes["need"] = None
-    return attrs.evolve(batch, state=to, spent=batch.spent + facts.booked, **changes)
-
-
-def as_batch(found: tuple[Any, ...]) -> Batch:
-    """Make a batch of a row of its table."""
-    (
-        id_,
-        run,
-        state,
-        nonce,
-        count,
-        size,
-        base_url,
-        organization,
-        workspace,
-        head_id,
-        head_at,
-        reserved,
-        deadline,
-    ) = found[:13]
-    created_at, spent, lines, claim, remote_id, sent_at, expires_at, held_from, need, notes = found[13:]
-    return Batch(
-        id=BatchId(id_),
-        run=run,
-        state=BatchState(state),
-        nonce=Nonce(nonce),
-        count=count,
-        size=size,
-        place=Place(base_url=base_url, organization=organization, workspace=workspace),
-        head=None if head_id is None else Head(remote_id=RemoteId(head_id), created_at=float(head_at)),
-        reserved=reserved,
-        deadline=float(deadline),  # RETURNING gives what was bound, before the column made it a float
-        created_at=float(created_at),
-        spent=spent,
-        lines=lines,
-        claim=claim,
-        remote_id=None if remote_id is None else RemoteId(remote_id),
-        sent_at=sent_at,
-        expires_at=expires_at,
-        held_from=None if held_from is None else BatchState(held_from),
-        need=None if need is None else Need(**json.loads(need)),
-        notes=load_map(notes),
-    )

@@ -17,8 +17,8 @@ from batchkit.reasons import Reason
 from batchkit.states import RowEvent, RowState, RunState, after, check_run
 from batchkit.storage import schema
 from batchkit.storage.pages import encode_keys, join_lines, locate, pack, page_digest
+from batchkit.storage.records import as_run, bounds, clean
 from batchkit.storage.seal import repeats
-from batchkit.storage.sqlite_base import as_run, bounds, clean
 from batchkit.storage.sqlite_rows import SQLiteRows
 
 _FREEZE: Final = """

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import repeat
 from operator import eq
 from typing import Any, Final
 
 from batchkit.errors import StoreError
-from batchkit.ids import MAX_ROWS, BatchId, Digest, ResultId, RowId, RowKey, RunId, row_id, run_of
+from batchkit.ids import BatchId, Digest, ResultId, RowId, RowKey, RunId, row_id, run_of
 from batchkit.model import PAGE, LedgerLine, ResultView, RowView, Tally, Usage, Where
 from batchkit.reasons import Reason
 from batchkit.states import RowState
 from batchkit.storage import schema
-from batchkit.storage.pages import (
-    PackedPage,
-    PageCache,
-    parse,
-)
+from batchkit.storage.pages import PackedPage, PageCache, parse
 from batchkit.storage.sqlite_base import SQLiteBase, numbered
+from batchkit.storage.views import result_view, views, views_in_order
 
 _STATE = "SELECT s.id, s.state, s.reason, s.tier, s.tries, s.resends, s.batch, s.result, s.cost, s.answers"
 _RESULT = """,
@@ -78,11 +73,6 @@ _LEDGER: Final = """
 """
 _SLICE: Final = 20_000
 """Rows grouped at a time: to group is to sort, and a sort of everything would hold everything."""
-_POSITION: Final = MAX_ROWS - 1
-_NO_RESULT: Final = ("", None, None, "", "")
-# What the classes' own constructors do, without their Python frame per row.
-_new_view: Final[Callable[[Iterable[Any]], RowView]] = partial(tuple.__new__, RowView)
-_new_usage: Final[Callable[[Iterable[Any]], Usage]] = partial(tuple.__new__, Usage)
 
 
 class SQLiteRows(SQLiteBase):
@@ -131,9 +121,11 @@ class SQLiteRows(SQLiteBase):
             if not wanted and (first := connection.execute(_PAGE[""], (*filters[:-1], 1)).fetchone()):
                 alike = self._alike(connection, first, limit)
                 if alike is not None:
-                    return self._views_in_order(connection, alike, first, source=where.source)
+                    return views_in_order(
+                        partial(self._packed, connection), alike, first, source=where.source
+                    )
             found = connection.execute(_PAGE[wanted], filters).fetchall()
-            return self._views(connection, found, source=where.source)
+            return views(partial(self._packed, connection), found, source=where.source)
 
     def rows(self, ids: Sequence[RowId], *, source: bool = False, results: bool = False) -> Sequence[RowView]:
         """Give the rows with these ids, in the order asked for."""
@@ -142,12 +134,12 @@ class SQLiteRows(SQLiteBase):
                 one: tuple[Any, ...] | None = connection.execute(_ONE, (ids[0],)).fetchone()
                 alike = self._alike(connection, one, len(ids)) if one is not None else None
                 if one is not None and alike is not None and all(map(eq, ids, alike)):
-                    return self._views_in_order(connection, alike, one, source=source)
+                    return views_in_order(partial(self._packed, connection), alike, one, source=source)
             found = connection.execute(_ROWS[results], (json.dumps(list(ids)),)).fetchall()
             if len(found) != len(ids):
                 unknown = sorted(set(ids).difference(row[0] for row in found))
                 raise StoreError(f"the store holds no row {', '.join(map(str, unknown[:10]))}")
-            return self._views(connection, found, source=source)
+            return views(partial(self._packed, connection), found, source=source)
 
     def locate(self, run: RunId, keys: Sequence[RowKey]) -> Mapping[RowKey, RowId]:
         """Give the id of each key the run holds."""
@@ -174,7 +166,7 @@ class SQLiteRows(SQLiteBase):
             found = connection.execute(
                 _RESULTS, (after or 0, row_id(run, 0), row_id(RunId(run + 1), 0), limit)
             ).fetchall()
-        return [_result(*row) for row in found]
+        return [result_view(*row) for row in found]
 
     def ledger(self, run: RunId) -> Sequence[LedgerLine]:
         """Count and sum the results of a run that are alike."""
@@ -223,6 +215,7 @@ class SQLiteRows(SQLiteBase):
         return RowId(ids[0])
 
     def _packed(self, connection: sqlite3.Connection, page: int) -> PackedPage:
+        self._pages.trim()  # what was read of the page before counts by now
         kept = self._pages.get(page)
         if kept is not None:
             return kept
@@ -248,143 +241,8 @@ class SQLiteRows(SQLiteBase):
         (alike,) = connection.execute(_ALIKE, (id_, last, *values)).fetchone()
         return range(id_, last + 1) if alike == count else None
 
-    def _views(
-        self, connection: sqlite3.Connection, found: Sequence[tuple[Any, ...]], *, source: bool
-    ) -> list[RowView]:
-        asked = [row[0] for row in found]
-        ids = sorted(asked)
-        if ids == asked:
-            return self._views_in_order(connection, ids, found, source=source)
-        order = sorted(range(len(asked)), key=asked.__getitem__)
-        views: list[Any] = [None] * len(found)
-        made = self._views_in_order(connection, ids, [found[n] for n in order], source=source)
-        for n, view in zip(order, made, strict=True):
-            views[n] = view
-        return views
-
-    def _views_in_order(
-        self,
-        connection: sqlite3.Connection,
-        ids: Sequence[int],
-        found: Sequence[tuple[Any, ...]] | tuple[Any, ...],
-        *,
-        source: bool,
-    ) -> list[RowView]:
-        """Make views of rows in order of id; ``found`` is one tuple a row, or one for all where ids are a range."""
-        views: list[RowView] = []
-        low = 0
-        while low < len(ids):
-            page = ids[low] - (ids[low] & _POSITION) % PAGE
-            high = bisect_left(ids, page + PAGE, low)
-            packed = self._packed(connection, page)
-            if isinstance(ids, range):
-                views.extend(_alike_views(packed, page, ids[low:high], found, source=source))
-            else:
-                views.extend(_page_views(packed, page, found[low:high], source=source))
-            low = high
-            self._pages.trim()
-        return views
-
 
 def _slices(first: int, last: int | None) -> Iterator[tuple[int, int]]:
     """Cut ``first`` to ``last`` into slices, each as its first and its last number; None has no slice."""
     for low in range(first, (last or 0) + 1, _SLICE):
         yield low, min(low + _SLICE - 1, last or 0)
-
-
-def _alike_views(
-    packed: PackedPage, page: int, ids: range, one: Sequence[Any], *, source: bool
-) -> Iterator[RowView]:
-    """Make the views of neighbours that all stand as ``one`` does."""
-    _, state, reason, *rest = one
-    tier, tries, resends, batch, result, cost, answers = map(repeat, rest)
-    offsets = range(ids.start - page, ids.stop - page)
-    return map(
-        _new_view,
-        zip(
-            ids,
-            packed.keys[offsets.start : offsets.stop],
-            repeat(schema.ROW_STATES[state]),
-            repeat(schema.REASONS[reason]),
-            tier,
-            tries,
-            resends,
-            packed.sizes[offsets.start : offsets.stop],
-            batch,
-            result,
-            cost,
-            answers,
-            packed.fields(offsets) if source else repeat(None),
-            *map(repeat, _NO_RESULT),
-            strict=False,  # what is the same for all is given without end
-        ),
-    )
-
-
-def _page_views(
-    packed: PackedPage, page: int, found: Sequence[tuple[Any, ...]], *, source: bool
-) -> Iterator[RowView]:
-    """Make the views of rows of one page: column by column, because a call per row would double the cost."""
-    ids, states, reasons, tiers, tries, resends, batches, results, costs, answers, *result = zip(
-        *found, strict=True
-    )
-    offsets = [id_ - page for id_ in ids]
-    fields = packed.fields(offsets) if source else repeat(None)
-    latest: tuple[Iterable[Any], ...] = tuple(map(repeat, _NO_RESULT))
-    if len(result) == 1:
-        latest = (latest[0], *result, *latest[2:])
-    elif result:
-        details, texts, *usage, models, people = result
-        latest = (details, texts, map(_usage, zip(*usage, strict=True)), models, people)
-    return map(
-        _new_view,
-        zip(
-            ids,
-            map(packed.keys.__getitem__, offsets),
-            map(schema.ROW_STATES.__getitem__, states),
-            map(schema.REASONS.__getitem__, reasons),
-            tiers,
-            tries,
-            resends,
-            map(packed.sizes.__getitem__, offsets),
-            batches,
-            results,
-            costs,
-            answers,
-            fields,
-            *latest,
-            strict=False,  # what is the same for all is given without end
-        ),
-    )
-
-
-def _usage(tokens: tuple[Any, ...]) -> Usage | None:
-    return None if tokens[0] is None else _new_usage(tokens)
-
-
-def _result(
-    id_: int,
-    row: int,
-    batch: int | None,
-    event: int,
-    tier: int,
-    verdict: int,
-    detail: str,
-    answer: bytes | None,
-    *rest: Any,
-) -> ResultView:
-    *tokens, cost, model, by = rest
-    return ResultView(
-        ResultId(id_),
-        RowId(row),
-        None if batch is None else BatchId(batch),
-        schema.ROW_EVENTS[event],
-        tier,
-        schema.REASONS[verdict],
-        detail,
-        answer,
-        None if tokens[0] is None else Usage(*tokens),
-        cost,
-        model,
-        by,
-    )

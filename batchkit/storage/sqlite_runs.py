@@ -10,7 +10,8 @@ from batchkit.ids import Digest, RunId
 from batchkit.model import Lease, NewRun, Run, RunFacts
 from batchkit.states import RunState, check_run
 from batchkit.storage.owner import is_gone
-from batchkit.storage.sqlite_base import SQLiteBase, as_run, dump, dump_needs, numbered
+from batchkit.storage.records import as_run, dump, dump_needs
+from batchkit.storage.sqlite_base import SQLiteBase, numbered
 
 _NOTHING = RunFacts()
 

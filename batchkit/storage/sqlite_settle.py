@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Final
 
-from batchkit.errors import IllegalTransition, StoreError
+from batchkit.errors import StoreError
 from batchkit.ids import BatchId, RowId
 from batchkit.model import Applied, Lease, Settled
-from batchkit.states import ROW_TRANSITIONS, RowEvent, RowState
 from batchkit.storage import schema
-from batchkit.storage.sqlite_base import SQLiteBase, check_rows, clean
-
-_BY_BATCH: Final = frozenset(
-    event for event, (origin, _) in ROW_TRANSITIONS.items() if origin is RowState.SUBMITTED
-) - {RowEvent.FREED} | {RowEvent.TWIN_ACCEPTED}
-_ALONE: Final = frozenset(
-    event for event, (origin, _) in ROW_TRANSITIONS.items() if origin not in {None, RowState.SUBMITTED}
-) - {RowEvent.TAKEN, RowEvent.TWIN_ACCEPTED}
+from batchkit.storage.records import check_rows, clean
+from batchkit.storage.settled import check_events, first_of_each
+from batchkit.storage.sqlite_base import SQLiteBase
 
 _APPEND: Final = """
     INSERT INTO result (id, row, batch, event, reason, tier, tries, resends, verdict, cost,
@@ -48,7 +41,7 @@ class SQLiteSettle(SQLiteBase):
         self, lease: Lease, source: BatchId | None, page: Sequence[Settled], *, by: str = ""
     ) -> Applied:
         """Append one result per item and apply it to its row, if the row is still where the item takes it from."""
-        _check_events(page, _ALONE if source is None else _BY_BATCH)
+        check_events(page, source)
         try:
             return self._settle(lease, source, page, by)
         except BaseException:
@@ -56,7 +49,7 @@ class SQLiteSettle(SQLiteBase):
             raise
 
     def _settle(self, lease: Lease, source: BatchId | None, page: Sequence[Settled], by: str) -> Applied:
-        ascending, again = _first_of_each(page)
+        ascending, again = first_of_each(page)
         with self._db.write() as connection:
             run = self._fence(connection, lease)
             if source is not None:
@@ -136,25 +129,3 @@ class SQLiteSettle(SQLiteBase):
             known = connection.execute("SELECT id FROM name WHERE text = ?", (text,)).fetchone()[0]
             self._names[text] = known
         return known
-
-
-def _check_events(page: Iterable[Settled], legal: frozenset[RowEvent]) -> None:
-    for event in set(map(itemgetter(1), page)):
-        if event not in legal:
-            raise IllegalTransition(
-                f"settle: {event.value!r} is not an event of this source; nothing was settled"
-            )
-
-
-def _first_of_each(page: Sequence[Settled]) -> tuple[list[Settled], list[RowId]]:
-    """Give the items in order of row, of each row the first, and the rows of those left out."""
-    # In order, because the update then walks the narrow table instead of jumping about in it.
-    ascending = sorted(page, key=itemgetter(0))
-    rows = [item[0] for item in ascending]
-    again = [b for a, b in pairwise(rows) if a == b]
-    if again:
-        kept: dict[RowId, Settled] = {}
-        for item in ascending:
-            kept.setdefault(item.row, item)
-        ascending = list(kept.values())
-    return ascending, again

@@ -1,0 +1,126 @@
+"""Runs and batches made of a row of their table, and the small checks that every database needs. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from batchkit.errors import StoreError
+from batchkit.ids import BatchId, Digest, Nonce, RemoteId, RowId, RunId, row_id, run_of
+from batchkit.model import Batch, BatchFacts, Head, Need, Place, Run
+from batchkit.states import BatchState, RunState
+
+
+def bounds(run: Run) -> tuple[int, int]:
+    """Give the first row id of a run and the one after its last."""
+    return row_id(run.id, 0), row_id(run.id, run.rows)
+
+
+def check_rows(run: Run, lowest: RowId, highest: RowId) -> None:
+    """Make sure that two ids, and so all between them, are rows of the run.
+
+    Raises:
+        StoreError: one of them is not.
+    """
+    first, end = bounds(run)
+    for row in (lowest, highest):
+        if not first <= row < end:
+            where = "another run" if run_of(row) != run.id else f"beyond the run's {run.rows} rows"
+            raise StoreError(f"row {row} is {where}, not of run {run.id}; nothing was changed")
+
+
+def clean(text: str) -> str:
+    """Give text that UTF-8 can hold: halves of surrogate pairs become escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def dump(value: object) -> str:
+    """Encode a value as JSON text, keys sorted."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def load_map(text: str) -> Mapping[str, object]:
+    """Decode a JSON object."""
+    value: Mapping[str, object] = json.loads(text)
+    return value
+
+
+def dump_needs(needs: Iterable[Need]) -> str:
+    """Encode needs as a JSON array."""
+    return dump([attrs.asdict(need) for need in needs])
+
+
+def as_run(found: tuple[Any, ...]) -> Run:
+    """Make a run of a row of its table."""
+    id_, name, spec, parent, options, state, rows, digest, created_at, needs, seq, *_ = found
+    return Run(
+        id=RunId(id_),
+        name=name,
+        spec=Digest(spec),
+        parent=None if parent is None else RunId(parent),
+        options=load_map(options),
+        state=RunState(state),
+        rows=rows,
+        digest=None if digest is None else Digest(digest),
+        created_at=float(created_at),  # RETURNING gives what was bound, before the column made it a float
+        needs=tuple(Need(**need) for need in json.loads(needs)),
+        seq=seq,
+    )
+
+
+def after_move(batch: Batch, to: BatchState, facts: BatchFacts) -> Batch:
+    """Give the batch as it is after a move with these facts."""
+    names: Iterable[str] = ("claim", "remote_id", "sent_at", "expires_at", "reserved", "need", "notes")
+    changes: dict[str, Any] = {name: value for name in names if (value := getattr(facts, name)) is not None}
+    if to is BatchState.HELD and batch.state is not BatchState.HELD:
+        changes["held_from"] = batch.state
+    elif to is not BatchState.HELD:
+        changes["held_from"] = None
+        if batch.state is BatchState.HELD:
+            changes["need"] = None
+    return attrs.evolve(batch, state=to, spent=batch.spent + facts.booked, **changes)
+
+
+def as_batch(found: tuple[Any, ...]) -> Batch:
+    """Make a batch of a row of its table."""
+    (
+        id_,
+        run,
+        state,
+        nonce,
+        count,
+        size,
+        base_url,
+        organization,
+        workspace,
+        head_id,
+        head_at,
+        reserved,
+        deadline,
+    ) = found[:13]
+    created_at, spent, lines, claim, remote_id, sent_at, expires_at, held_from, need, notes = found[13:]
+    return Batch(
+        id=BatchId(id_),
+        run=run,
+        state=BatchState(state),
+        nonce=Nonce(nonce),
+        count=count,
+        size=size,
+        place=Place(base_url=base_url, organization=organization, workspace=workspace),
+        head=None if head_id is None else Head(remote_id=RemoteId(head_id), created_at=float(head_at)),
+        reserved=reserved,
+        deadline=float(deadline),  # RETURNING gives what was bound, before the column made it a float
+        created_at=float(created_at),
+        spent=spent,
+        lines=lines,
+        claim=claim,
+        remote_id=None if remote_id is None else RemoteId(remote_id),
+        sent_at=sent_at,
+        expires_at=expires_at,
+        held_from=None if held_from is None else BatchState(held_from),
+        need=None if need is None else Need(**json.loads(need)),
+        notes=load_map(notes),
+    )
