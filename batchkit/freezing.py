@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -11,10 +11,10 @@ from batchkit.builder import RequestBuilder
 from batchkit.clock import Clock
 from batchkit.digests import page_digest
 from batchkit.errors import RowsChanged, SpecChanged, UsageError
+from batchkit.ids import ResultId, RunId
 from batchkit.model import Lease, NewRun, OnDuplicate, Run, RunFacts, Seal, SourceRow
 from batchkit.source import Freezer, Source
 from batchkit.spec import Spec
-from batchkit.staged import StagedIndex
 from batchkit.states import RunState
 from batchkit.storage import Store
 
@@ -29,8 +29,8 @@ _LOOK_AGAIN = 2.0
 class Freezing(Generic[T]):
     """What freezing needs.
 
-    ``earlier`` is the run of the same series whose answers may still stand, ``go_on`` what one types to go on with
-    rows that are frozen.
+    ``earlier`` are the runs of the same series, whose answers may still stand, ``go_on`` what one types to go on
+    with rows that are frozen.
     """
 
     store: Store
@@ -40,7 +40,7 @@ class Freezing(Generic[T]):
     owner: str
     options: Mapping[str, object]
     max_rows: int | None = None
-    earlier: Run | None = None
+    earlier: Sequence[RunId] = ()
     go_on: str = "flow.resume({name!r})"
 
 
@@ -83,6 +83,7 @@ def freeze(freezing: Freezing[T], run: Run, rows: Source) -> Run | None:
         if run.state is not RunState.FREEZING:
             return None
         run = _prepared(freezing, lease, run)
+        store.index_staged(lease, freezing.earlier)
         try:
             _fill(freezing, lease, run, rows)
         except RowsChanged:
@@ -183,8 +184,12 @@ def _ways_out(freezing: Freezing[Any], run: Run) -> str:
 
 
 def _pages(freezing: Freezing[T], run: Run, rows: Source) -> Iterator[list[SourceRow]]:
-    unchanged = StagedIndex(freezing.store, freezing.earlier).find if freezing.earlier is not None else None
-    freezer = Freezer(freezing.spec, builder=freezing.builder, incremental=unchanged)
+    def staged(page: Sequence[SourceRow]) -> Sequence[ResultId | None]:
+        return freezing.store.find_staged(min(freezing.earlier), freezing.spec.fingerprint, page)
+
+    freezer = Freezer(
+        freezing.spec, builder=freezing.builder, incremental=staged if freezing.earlier else None
+    )
     seen = 0
     for page in freezer.pages(rows):
         seen += len(page)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -13,7 +13,7 @@ from batchkit.builder import RequestBuilder
 from batchkit.clock import Clock
 from batchkit.errors import NotLocked, SpecChanged, StoreError, UsageError
 from batchkit.freezing import Freezing, described, freeze, verify_rows
-from batchkit.ids import RowKey
+from batchkit.ids import RowKey, RunId
 from batchkit.model import DocKind, NewRun, Run
 from batchkit.normal import Unencodable, key_text
 from batchkit.reasons import Reason
@@ -53,7 +53,7 @@ class Starter(Generic[T]):
         options: Mapping[str, object],
         max_rows: int | None = None,
         parent: Run | None = None,
-        earlier: Run | None = None,
+        earlier: Sequence[RunId] = (),
         verify: bool = True,
     ) -> Run:
         """Freeze the rows under a name, or give the run that is frozen under it, once the rows are the same.
@@ -64,7 +64,7 @@ class Starter(Generic[T]):
             options: what the run remembers.
             max_rows: refuse a source with more records.
             parent: the run whose rows these are.
-            earlier: the run of the same series whose answers may still stand.
+            earlier: the runs of the same series, whose answers may still stand.
             verify: compare the rows with those of a run that exists.
 
         Raises:
@@ -105,7 +105,7 @@ class Starter(Generic[T]):
     ) -> Run:
         """Give the series' run that is not finished yet, or freeze the next one.
 
-        Records whose content equals what the run before it staged, under the same spec, are not sent again.
+        Records that equal what the series staged last for their key, under the same spec, are not sent again.
         """
         members = series(self.store.runs(), name)
         last = members[-1] if members else None
@@ -114,14 +114,12 @@ class Starter(Generic[T]):
             return last
         unsealed = last is not None and last.state is RunState.FREEZING
         number = 1 if last is None else series_number(last) + (0 if unsealed else 1)
-        closed = [run for run in members if run.state is RunState.CLOSED]
-        before = closed[-1] if closed else None
         return self.start(
             f"{name}#{number}",
             rows,
             options={**options, "series": name},
             max_rows=max_rows,
-            earlier=before if before is not None and before.spec == self.spec.fingerprint else None,
+            earlier=[run.id for run in members if run.state is not RunState.FREEZING],
             verify=False,
         )
 

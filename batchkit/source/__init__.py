@@ -1,6 +1,6 @@
 """Rows in: reading them, making text of their values, freezing them."""
 
-from batchkit.source.freezing import Freezer, content_line, source_line
+from batchkit.source.freezing import Freezer, source_line
 from batchkit.source.origin import Record, Source, csv, jsonl, parquet, query, records, rows
 from batchkit.source.readers import Damaged
 
@@ -9,7 +9,6 @@ __all__ = [
     "Freezer",
     "Record",
     "Source",
-    "content_line",
     "csv",
     "jsonl",
     "parquet",

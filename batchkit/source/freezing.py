@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -22,18 +22,13 @@ from batchkit.states import RowEvent
 _new: Final[Any] = tuple.__new__
 
 Fields: TypeAlias = dict[str, str | None]
-Staged: TypeAlias = Callable[[RowKey, bytes], "ResultId | None"]
-"""Gives the result that was last staged for a key and :func:`content_line`, if there is one."""
+Staged: TypeAlias = Callable[[Sequence[SourceRow]], Sequence["ResultId | None"]]
+"""Gives for each record the result that was last staged for its key, if that came of the same content and spec."""
 
 
 def source_line(position: int, key: RowKey, fields: Mapping[str, str | None]) -> bytes:
     """Give a record's canonical JSON, ``[position, key, {field: text or null}]``; key null where it has none."""
     return to_json([position, key or None, dict(sorted(fields.items()))])
-
-
-def content_line(key: RowKey, fields: Mapping[str, str | None]) -> bytes:
-    """Give what makes two records the same wherever they stand: canonical JSON ``[key, {field: text or null}]``."""
-    return to_json([key or None, dict(sorted(fields.items()))])
 
 
 class Freezer:
@@ -57,7 +52,7 @@ class Freezer:
         Args:
             spec: Says which fields are used and what its contract calls sparse.
             builder: Of the same spec; measures the text of each row.
-            incremental: Asked for every sendable row; the result it gives marks the row as unchanged.
+            incremental: Asked for every page of rows that could be answered; a result it gives marks the row as unchanged.
             max_bytes: The longest body that may be sent, for one request alone.
         """
         self._key = spec.key
@@ -84,7 +79,8 @@ class Freezer:
         while page := list(islice(records, PAGE)):
             if position == 0 and known is None:
                 self._check_fields(page)
-            yield [self.freeze(position + offset, record) for offset, record in enumerate(page)]
+            frozen = [self.freeze(position + offset, record) for offset, record in enumerate(page)]
+            yield frozen if self._staged is None else self._compared(frozen, self._staged)
             position += len(page)
 
     def _check_fields(self, page: list[Record]) -> None:
@@ -127,10 +123,6 @@ class Freezer:
                 Reason.INPUT_MISSING_KEY,
                 f"no {self._key!r}",
             )
-        if self._staged is not None:
-            result = self._staged(key, b"[" + line[line.index(b",") + 1 :])
-            if result is not None:
-                return SourceRow(position, key, line, size, RowEvent.UNCHANGED, result=result)
         if size > self._room:
             detail = f"{size:,} bytes of text, where a request has room for {self._room:,}"
             return SourceRow(
@@ -141,6 +133,18 @@ class Freezer:
         # The positional form, past the generated __new__: this runs for every record.
         frozen: SourceRow = _new(SourceRow, (position, key, line, size, RowEvent.FROZEN, None, "", None))
         return frozen
+
+    def _compared(self, page: list[SourceRow], staged: Staged) -> list[SourceRow]:
+        """Mark what was staged before as unchanged; a person may have answered what says too little."""
+        asked = [
+            n
+            for n, row in enumerate(page)
+            if row.event is RowEvent.FROZEN or row.event is RowEvent.INPUT_SPARSE
+        ]
+        for n, result in zip(asked, staged([page[n] for n in asked]), strict=True):
+            if result is not None:
+                page[n] = SourceRow(*page[n][:4], RowEvent.UNCHANGED, result=result)
+        return page
 
     def _refused(self, position: int, record: Record, flaws: list[str]) -> SourceRow:
         """Freeze a record that cannot be sent: what has text keeps it, and the detail names the rest."""

@@ -143,6 +143,24 @@ class RowStore(Protocol):
         """
         ...
 
+    def index_staged(self, lease: Lease, runs: Sequence[RunId]) -> None:
+        """Bring the index of a series up to date with what its ``runs``, all but the lease's own, have staged.
+
+        The series is known by the oldest of them. What is settled in any of them later is found at the next call.
+        """
+        ...
+
+    def find_staged(
+        self, series: RunId, spec: Digest, page: Sequence[SourceRow]
+    ) -> Sequence[ResultId | None]:
+        """Give, for each record, the result that the series last staged for its key.
+
+        None where nothing was staged under the key, where what was staged last came of another spec or of other
+        content (the record's line, its position left out), and where that row is not staged any more. ``series``
+        is the oldest run of the series, as :meth:`index_staged` has left it.
+        """
+        ...
+
 
 class BatchStore(Protocol):
     """Batches, their members and what came back."""

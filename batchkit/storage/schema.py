@@ -281,7 +281,22 @@ _FIRST: Final = (
     """,
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
+_SERIES: Final = (
+    # Of a series (its first run), the row that was staged last for each key: hashes, so that a row is 40 bytes.
+    """
+    CREATE TABLE last_staged (
+        series INTEGER NOT NULL,
+        key INTEGER NOT NULL,
+        row INTEGER NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (series, key)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # Up to which result the table above has followed a series.
+    "CREATE TABLE series (run INTEGER PRIMARY KEY, until INTEGER NOT NULL) STRICT",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SERIES)
 """Append-only: the statements that bring a database from each version to the next."""
 
 VERSION: Final = len(MIGRATIONS)

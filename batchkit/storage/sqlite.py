@@ -12,12 +12,13 @@ from batchkit.storage.sqlite_documents import SQLiteDocuments
 from batchkit.storage.sqlite_file import Database
 from batchkit.storage.sqlite_freeze import SQLiteFreeze
 from batchkit.storage.sqlite_runs import SQLiteRuns
+from batchkit.storage.sqlite_series import SQLiteSeries
 from batchkit.storage.sqlite_settle import SQLiteSettle
 
 __all__ = ["SQLiteStore"]
 
 
-class SQLiteStore(SQLiteDocuments, SQLiteRuns, SQLiteFreeze, SQLiteBatches, SQLiteSettle):
+class SQLiteStore(SQLiteDocuments, SQLiteRuns, SQLiteFreeze, SQLiteSeries, SQLiteBatches, SQLiteSettle):
     """A store in one SQLite file that only its owner may read, or in memory.
 
     One store may be used from any thread, one at a time; several processes may open the same file on a

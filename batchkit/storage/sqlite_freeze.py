@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from typing_extensions import override
@@ -82,18 +82,24 @@ class SQLiteFreeze(SQLiteRows):
             ).fetchall()[0]
         )
 
-    def _mark(self, connection: sqlite3.Connection, run: Run, page: Iterable[SourceRow]) -> None:
+    def _mark(self, connection: sqlite3.Connection, run: Run, page: Sequence[SourceRow]) -> None:
         """Bring the records that did not simply become PENDING to where their events lead."""
-        for row in page:
-            to, id_ = after(None, row.event), row_id(run.id, row.position)
-            connection.execute(
-                "UPDATE row_state SET state = ?, reason = ?, result = ? WHERE id = ?",
-                (schema.state_code(to), schema.reason_code(row.reason), row.result, id_),
-            )
-            if row.detail:
-                connection.execute(
-                    "INSERT INTO refusal (row, detail) VALUES (?, ?)", (id_, clean(row.detail))
+        connection.executemany(
+            "UPDATE row_state SET state = ?, reason = ?, result = ? WHERE id = ?",
+            [
+                (
+                    schema.state_code(after(None, row.event)),
+                    schema.reason_code(row.reason),
+                    row.result,
+                    row_id(run.id, row.position),
                 )
+                for row in page
+            ],
+        )
+        connection.executemany(
+            "INSERT INTO refusal (row, detail) VALUES (?, ?)",
+            [(row_id(run.id, row.position), clean(row.detail)) for row in page if row.detail],
+        )
 
     def _compare(
         self, connection: sqlite3.Connection, run: Run, first: int, lines: Sequence[bytes], digest: Digest

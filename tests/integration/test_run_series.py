@@ -54,6 +54,45 @@ def test_unchanged_rows_stay_unchanged_from_run_to_run(shop: Shop) -> None:
     assert run.rows().count_by("output.color") == {"red": 3}
 
 
+def test_a_record_that_was_missing_for_a_night_is_unchanged_when_it_is_back(shop: Shop) -> None:
+    """What was staged last counts, however many runs ago: a record that comes back as it was is not paid again."""
+    nightly(shop, 4)
+    nightly(shop, 3)
+    nightly(shop, 2)
+    back = nightly(shop, 4)
+    assert (back.progress.tally.outcomes[Outcome.UNCHANGED], shop.paid) == (4, 4)
+    assert back.rows().count_by("output.color") == {"red": 4}
+
+
+def test_a_record_that_went_back_to_what_it_was_is_sent(shop: Shop) -> None:
+    """What the catalog holds is the answer staged last; an older one of equal content does not stand for it."""
+    rows = words(1)
+    nightly(shop, rows)
+    nightly(shop, [{**rows[0], "word": "other"}])
+    run = nightly(shop, rows)
+    assert (run.progress.tally.outcomes[Outcome.UNCHANGED], shop.paid) == (0, 3)
+
+
+def test_a_record_that_failed_for_a_night_keeps_its_staged_answer(tmp_path: Path) -> None:
+    """A change that came to nothing and was taken back leaves the record as it was staged."""
+    shop = Shop(tmp_path, model=answers({"bad": BROKEN}))
+    rows = words(1)
+    nightly(shop, rows)
+    nightly(shop, [{**rows[0], "word": "bad"}])
+    paid = shop.paid
+    run = nightly(shop, rows)
+    assert (run.progress.tally.outcomes[Outcome.UNCHANGED], shop.paid) == (1, paid)
+    shop.close()
+
+
+def test_a_record_missing_under_another_spec_keeps_its_answer(shop: Shop) -> None:
+    """A night under another spec replaces what it staged, and nothing else."""
+    nightly(shop, 3)
+    nightly(shop, 2, flow=shop.flow(tiny_spec(prompt=Prompt("The word: {word}"))))
+    run = nightly(shop, 3)
+    assert run.rows(outcome="unchanged").keys() == ["S0002"]
+
+
 def test_content_under_another_key_is_sent(shop: Shop) -> None:
     """A record is the same only if its key and its content are."""
     nightly(shop, 1)

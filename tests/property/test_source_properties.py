@@ -25,7 +25,7 @@ from batchkit.ids import RowKey
 from batchkit.model import PAGE
 from batchkit.prompt import Prompt
 from batchkit.reasons import Reason
-from batchkit.source import Freezer, content_line, source_line
+from batchkit.source import Freezer, source_line
 from batchkit.spec import Spec
 from batchkit.states import RowEvent
 from batchkit.tier import Tier
@@ -94,7 +94,6 @@ def test_no_record_vanishes_and_every_line_is_canonical(records: list[dict[str, 
         assert (position, key or "") == (row.position, row.key)
         assert set(fields) == {"brand", "description", "title"}
         assert (row.reason is None) == (row.event is RowEvent.FROZEN)
-        assert content_line(row.key, fields) == _stdlib([key, fields])
 
 
 @given(RECORDS)

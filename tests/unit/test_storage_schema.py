@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from enum import Enum
+from pathlib import Path
 
 import pytest
 
+from batchkit.ids import Digest, RowKey, RunId
+from batchkit.model import SourceRow
 from batchkit.reasons import Reason
 from batchkit.states import ROW_TRANSITIONS, Outcome, RowEvent, RowState, outcome
 from batchkit.storage import schema
@@ -94,3 +99,22 @@ def test_the_first_migration_stays() -> None:
         hashlib.sha256(text.encode()).hexdigest()
         == "ed500b00466963e0ddcac4e1332c60669f727495eefaa0e44f5437a9b684d2c8"
     )
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """A file that older code wrote gets the tables it lacks when it is opened; its runs stay."""
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as old:
+        for statement in schema.MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute(
+            "INSERT INTO run (id, name, spec, options, state, created_at) VALUES (1, 'old', 'x', '{}', 'closed', 1.0)"
+        )
+        old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+    with closing(SQLiteStore(path)) as store:
+        assert [run.name for run in store.runs()] == ["old"]
+        assert store.find_staged(RunId(1), Digest("x"), [SourceRow(0, RowKey("k"), b'[0,"k",{}]', 2)]) == [
+            None
+        ]

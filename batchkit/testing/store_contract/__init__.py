@@ -17,7 +17,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"batchkit.testing.store_contract.{part}"
-        for part in ("runs", "freezing", "rows", "batches", "settling", "documents")
+        for part in ("runs", "freezing", "rows", "batches", "settling", "documents", "series")
     )
 )
 
@@ -26,6 +26,7 @@ from batchkit.testing.store_contract.documents import DocumentContract  # noqa: 
 from batchkit.testing.store_contract.freezing import FreezeContract  # noqa: E402
 from batchkit.testing.store_contract.rows import RowContract  # noqa: E402
 from batchkit.testing.store_contract.runs import RunContract  # noqa: E402
+from batchkit.testing.store_contract.series import SeriesContract  # noqa: E402
 from batchkit.testing.store_contract.settling import SettleContract  # noqa: E402
 
 __all__ = [
@@ -34,12 +35,13 @@ __all__ = [
     "FreezeContract",
     "RowContract",
     "RunContract",
+    "SeriesContract",
     "SettleContract",
     "StoreContract",
 ]
 
 
 class StoreContract(
-    RunContract, FreezeContract, RowContract, BatchContract, SettleContract, DocumentContract
+    RunContract, FreezeContract, RowContract, BatchContract, SettleContract, DocumentContract, SeriesContract
 ):
     """Everything a store promises."""
