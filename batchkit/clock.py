@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["LONGEST", "Clock", "SystemClock", "to_come"]
+
+LONGEST = 3_600.0
+"""Seconds after which, at the latest, whatever waits looks again."""
 
 
 class Clock(Protocol):
@@ -39,3 +42,11 @@ class SystemClock:
         """Wait ``seconds`` of real time."""
         if seconds > 0:
             time.sleep(seconds)
+
+
+def to_come(at: float, now: float) -> bool:
+    """Tell whether a moment that was noted as the next look is still to come.
+
+    One that is further away than anything here waits was noted before the clock was set back: it is due.
+    """
+    return now < at <= now + LONGEST

@@ -17,10 +17,11 @@ import attrs
 from batchkit.api import Client, Gateway
 from batchkit.builder import RequestBuilder
 from batchkit.chance import Chance, SystemChance
-from batchkit.clock import Clock, SystemClock
+from batchkit.clock import LONGEST, Clock, SystemClock, to_come
 from batchkit.errors import LeaseLost, ProviderError, UsageError
 from batchkit.escalator import Escalator
 from batchkit.inhand import InHand
+from batchkit.listing import server_time
 from batchkit.manifest import Manifest
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Tally
 from batchkit.polling import Poller, hold
@@ -201,7 +202,7 @@ class ResultCollector(Generic[T]):
         assert remote is not None
         now = self._store.now()
         next_at = batch.notes.get("read_next")
-        if isinstance(next_at, int | float) and next_at > now:
+        if isinstance(next_at, int | float) and to_come(next_at, now):
             return Collected(batch=batch, wait_until=float(next_at))
         batch = self._warned(lease, batch)
         in_hand = InHand.taken_up(self._store, lease, batch)
@@ -262,7 +263,7 @@ class ResultCollector(Generic[T]):
             return Collected(batch=moved, lines=reading.settled, complete=True, need=reading.need)
         last, count = batch.notes.get("read_at"), batch.notes.get("readings")
         readings = count if isinstance(count, int) else 0
-        counted = not isinstance(last, int | float) or now - last >= APART
+        counted = not isinstance(last, int | float) or not 0 <= now - last < APART
         if counted:
             readings, last = readings + 1, now
         assert isinstance(last, int | float)
@@ -287,23 +288,25 @@ class ResultCollector(Generic[T]):
     ) -> Collected:
         """The file could not be read to its end: later, or never once its 29 days are over."""
         now = self._store.now()
-        if error.status in {404, 410} and now - _created(batch) >= KEPT_FOR and self._surely_gone(batch):
-            return self._unrecoverable(lease, batch, reading)
+        if error.status in {404, 410}:
+            age = self._age(batch)
+            if age is not None and age >= KEPT_FOR:
+                return self._unrecoverable(lease, batch, reading)
+            if age is None and now - _created(batch) >= KEPT_FOR:
+                why = "its results cannot be read, and where nobody tells the server's time, nobody knows whether they ever can"
+                moved = hold(self._store, lease, batch, "batch.unreadable", why, batch.notes)
+                return Collected(batch=moved, lines=reading.settled, need=reading.need)
         broken = batch.notes.get("broken")
         times = broken if isinstance(broken, int) else 0
-        wait = error.retry_after or min(MINUTE * 2 ** min(times, 4), 900.0)
+        wait = min(error.retry_after or min(MINUTE * 2 ** min(times, 4), 900.0), LONGEST)
         notes = {**batch.notes, "broken": times + 1, "read_next": now + wait}
         moved = self._stay(lease, batch, notes)
         return Collected(batch=moved, lines=reading.settled, wait_until=now + wait, need=reading.need)
 
-    def _surely_gone(self, batch: Batch) -> bool:
-        """The store's clock may be wrong by a month; the server's says so too, or the batch itself is gone."""
-        assert batch.remote_id is not None
-        try:
-            found = self._gateway.retrieve(batch.remote_id)
-        except ProviderError:
-            return False
-        return found is None or (found.seen_at or 0.0) - found.created_at >= KEPT_FOR
+    def _age(self, batch: Batch) -> float | None:
+        """Give a batch's age by the server's clock, which alone may say that its results are gone: ours may be wrong."""
+        date = server_time(self._gateway)
+        return None if date is None else date - _created(batch)
 
     def _unrecoverable(self, lease: Lease, batch: Batch, reading: FileReading[T]) -> Collected:
         lines = reading.close_rows(RowEvent.RESULTS_GONE, Reason.BATCH_UNRECOVERABLE)
@@ -318,8 +321,10 @@ class ResultCollector(Generic[T]):
 
     def _warned(self, lease: Lease, batch: Batch) -> Batch:
         """Say once that the results of a batch will soon be gone."""
-        age = self._store.now() - _created(batch)
-        if age < WARN_AT or batch.notes.get("warned"):
+        if batch.notes.get("warned") or self._store.now() - _created(batch) < WARN_AT:
+            return batch
+        age = self._age(batch)
+        if age is None or age < WARN_AT:
             return batch
         event = NewEvent(
             kind="results.expiring",
@@ -338,6 +343,6 @@ class ResultCollector(Generic[T]):
 
 
 def _created(batch: Batch) -> float:
-    """Give when the batch was created, by the server's word where it was told."""
-    told = batch.notes.get("remote_created_at")
+    """Give when the batch was created, by the server's word; of one that was found later, when it was found."""
+    told = batch.notes.get("remote_created_at", batch.notes.get("proved_at"))
     return float(told) if isinstance(told, int | float) else batch.created_at

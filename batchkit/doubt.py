@@ -174,7 +174,9 @@ def observe(batch: Batch, trail: Trail, reading: Reading | None, known: Known, *
     A reading that does not count breaks the series: the grace starts again at the next one that does.
     Suspects are taken even from readings that do not count, except those of another place.
     """
-    trail = attrs.evolve(trail, asked_at=now)
+    # Where the clock was set back, what it said before is no later than now: nobody waits for it to catch up.
+    valid_at = None if trail.valid_at is None else min(trail.valid_at, now)
+    trail = attrs.evolve(trail, asked_at=now, since=min(trail.since, now), valid_at=valid_at)
     if reading is None:
         return attrs.evolve(trail, failed=trail.failed + 1, void="the list could not be read")
     void = _void(batch, trail, reading, known)

@@ -21,7 +21,7 @@ from batchkit.states import BatchState, RowEvent
 from batchkit.storage import Store
 from batchkit.suspects import place_scope
 from batchkit.twins import book
-from batchkit.watch import LENGTH, Watch, set_aside, twins_of
+from batchkit.watch import LENGTH, Watch, set_aside, twins_of, was_late
 
 __all__ = ["accept_missing", "adopt", "declare_absent", "disown", "give_up", "look_again", "trust_place"]
 
@@ -144,7 +144,8 @@ def give_up(store: Store, lease: Lease, batch: BatchId, builder: RequestBuilder[
 
 def trust_place(store: Store, place: Place, *, by: str) -> None:
     """Let absence be concluded again without a person in a place where a batch turned up late before."""
-    body = json.dumps({"at": store.now(), "by": by})
+    late = [batch.id for batch in store.batches(BatchWhere()) if batch.place == place and was_late(batch)]
+    body = json.dumps({"at": store.now(), "by": by, "late": late})
     store.append(DocKind.READING, place_scope(place), body.encode())
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from batchkit.doubt import SLACK, Reading
+from batchkit.errors import ProviderError
 from batchkit.ids import RemoteId
 from batchkit.remote import ListPage, RemoteBatch
 
-__all__ = ["Lists", "read_list"]
+__all__ = ["Lists", "read_list", "server_time"]
 
 PAGE = 100
 MOST_PAGES = 200
@@ -21,6 +22,15 @@ class Lists(Protocol):
     def list(self, limit: int = ..., after_id: RemoteId | None = ...) -> ListPage:
         """Read one page, newest first."""
         ...
+
+
+def server_time(gateway: Lists) -> float | None:
+    """Ask for the server's time; None where it is not told. Where a wrong clock would cost, this one decides."""
+    try:
+        page = gateway.list(1)
+    except ProviderError:
+        return None
+    return None if page.age > 0 else page.date
 
 
 def read_list(

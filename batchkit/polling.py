@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from batchkit.api import Gateway
 from batchkit.chance import Chance
+from batchkit.clock import LONGEST, to_come
 from batchkit.errors import ProviderError
 from batchkit.fixes import decision_fix
 from batchkit.ids import BatchId, RemoteId
+from batchkit.listing import server_time
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run
 from batchkit.remote import RemoteBatch
 from batchkit.states import BatchState
@@ -47,6 +49,7 @@ class Poller:
         live = self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.LIVE})))
         now = self._store.now()
         looks = {batch.id: self._next_look.get(batch.id, now) for batch in live}
+        looks = {batch: at if to_come(at, now) else now for batch, at in looks.items()}
         # Once somebody has to ask, those whose turn is near are asked after too: fewer passes, no more calls.
         near = now + TOGETHER if any(at <= now for at in looks.values()) else now
         due = [batch for batch in live if looks[batch.id] <= near]
@@ -98,7 +101,7 @@ class Poller:
         except ProviderError as error:
             if error.status in {401, 402, 403}:
                 raise
-            self._next_look[batch.id] = now + (error.retry_after or MINUTE)
+            self._next_look[batch.id] = now + min(error.retry_after or MINUTE, LONGEST)
             return False
         if found is None:
             return self._missed(lease, batch, now)
@@ -126,12 +129,14 @@ class Poller:
         return False
 
     def _missed(self, lease: Lease, batch: Batch, now: float) -> bool:
-        """A 404 proves nothing for a day, and never makes a row go out again."""
+        """A 404 proves nothing for a day of the server's, and never makes a row go out again."""
+        date = server_time(self._gateway)
+        at = now if date is None else date
         since, misses = batch.notes.get("missing_since"), batch.notes.get("misses")
-        since = since if isinstance(since, int | float) else now
+        since = min(since, at) if isinstance(since, int | float) else at
         misses = misses + 1 if isinstance(misses, int) else 1
         notes = {**batch.notes, "missing_since": since, "misses": misses}
-        if now - since >= DAY and misses >= MISSES:
+        if at - since >= DAY and misses >= MISSES:
             hold(self._store, lease, batch, "batch.missing", "the API has not known it for 24 hours", notes)
             return True
         self._stay(lease, batch, notes)

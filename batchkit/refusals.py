@@ -61,8 +61,12 @@ class Refusals:
         """When the last refusal lets us try again; None: now."""
         if not self.refusals:
             return None
-        until = self.refusals[-1][1].get("retry_at")
-        return float(until) if isinstance(until, int | float) and until > self.now else None
+        refused = self.refusals[-1][1]
+        at, until = refused.get("at"), refused.get("retry_at")
+        if not isinstance(until, int | float) or not isinstance(at, int | float):
+            return None
+        # A refusal that is yet to come: the clock was set back since, by who knows how much.
+        return float(until) if at <= self.now < until else None
 
     @property
     def why(self) -> str:
@@ -77,7 +81,7 @@ class Refusals:
 
     def _recent(self, refused: Mapping[str, object], seconds: float) -> bool:
         at = refused.get("at")
-        return isinstance(at, int | float) and self.now - at < seconds
+        return isinstance(at, int | float) and 0 <= self.now - at < seconds
 
 
 def need_of(verdict: Refused) -> Need | None:

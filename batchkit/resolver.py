@@ -136,6 +136,7 @@ class Resolver:
                 at = trail.dated or now
                 notes["twins"] = set_aside([Twin(remote_id=twin, found_at=at) for twin in sorted(found)])
                 notes["watch"] = Watch(until=at + LENGTH, suspects=trail.suspects).to_json()
+                notes["proved_at"] = at
                 event = NewEvent(kind="doubt.adopted", data={"batch": batch.id, "rows": batch.count})
                 self._move(
                     lease, batch, BatchState.ENDED, BatchFacts(remote_id=remote, notes=notes, events=(event,))

@@ -108,7 +108,7 @@ def known_to(store: Store, batch: Batch) -> Known:
     """Gather what the store knows for telling its own batches from strangers."""
     batches = store.batches(BatchWhere())
     trusted = store.docs(DocKind.READING, scope=place_scope(batch.place))
-    since = json.loads(trusted[-1][1])["at"] if trusted else float("-inf")
+    forgiven = set(json.loads(trusted[-1][1])["late"]) if trusted else set[int]()
     return Known(
         nonces=frozenset(b.nonce for b in batches),
         claimed=frozenset(remote for b in batches for remote in claimed_by(b)),
@@ -119,7 +119,7 @@ def known_to(store: Store, batch: Batch) -> Known:
             and b.place == batch.place
             and (b.state in HOLDERS or b.held_from in HOLDERS)
         ),
-        late_twin=any(b.place == batch.place and was_late(b) and _late_at(b) > since for b in batches),
+        late_twin=any(b.place == batch.place and was_late(b) and b.id not in forgiven for b in batches),
     )
 
 
@@ -144,8 +144,3 @@ def custom_id_of(line: bytes | None) -> str | None:
         return None
     named = parsed.get("custom_id") if isinstance(parsed, dict) and "result" in parsed else None
     return named if isinstance(named, str) else None
-
-
-def _late_at(batch: Batch) -> float:
-    noted = batch.notes.get("late")
-    return float(noted) if isinstance(noted, int | float) else 0.0

@@ -10,10 +10,12 @@ import attrs
 
 from batchkit.api import Gateway
 from batchkit.builder import RequestBuilder
+from batchkit.clock import LONGEST, to_come
 from batchkit.errors import ProviderError
 from batchkit.escalator import Escalator
 from batchkit.fixes import decision_fix
 from batchkit.ids import BatchId, CustomId, ResultId, RowId
+from batchkit.listing import server_time
 from batchkit.manifest import Manifest, Standing
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Settled, Usage
 from batchkit.pricing import Pricing
@@ -183,7 +185,7 @@ class TwinCollector(Generic[T]):
             for twin in unread(batch):
                 now = self._store.now()
                 due = self._next.get(batch.id, now)
-                if due > now:
+                if to_come(due, now):
                     wakes.append(due)
                     continue
                 if stop is not None and stop():
@@ -227,9 +229,11 @@ class TwinCollector(Generic[T]):
             if error.status in {401, 402, 403}:
                 raise
             reading.flush()
-            if error.status in {404, 410} and now - twin.found_at >= KEPT_FOR:
-                return self._gone(lease, batch, twin)
-            return now + (error.retry_after or MINUTE * 5)
+            if error.status in {404, 410}:
+                date = server_time(self._gateway)
+                if (now if date is None else date) - twin.found_at >= KEPT_FOR:
+                    return self._gone(lease, batch, twin)
+            return now + min(error.retry_after or MINUTE * 5, LONGEST)
         reading.settle_parked()
         counts = dict(found.counts) if found is not None and found.ended else None
         wrong = differences(reading, counts, batch.count)
@@ -286,7 +290,7 @@ class TwinCollector(Generic[T]):
     ) -> float | None:
         """Count a complete reading that did not agree; the third is a person's, or booked as far as it goes."""
         now = self._store.now()
-        counted = twin.counted_at is None or now - twin.counted_at >= APART
+        counted = twin.counted_at is None or not 0 <= now - twin.counted_at < APART
         readings = twin.readings + counted
         at = now if counted else twin.counted_at
         why = ", ".join(f"{name}: {value}" for name, value in wrong.items())

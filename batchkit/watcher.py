@@ -10,7 +10,7 @@ import attrs
 from batchkit.doubt import MINUTE, Finding, Known, Reading, Trail, elsewhere, may_be, observe, stuck
 from batchkit.errors import ProviderError
 from batchkit.ids import BatchId, RemoteId, RowId
-from batchkit.listing import read_list
+from batchkit.listing import read_list, server_time
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, NewEvent, Place, Run
 from batchkit.remote import RemoteBatch
 from batchkit.states import UNRESOLVED, BatchState
@@ -141,7 +141,7 @@ class Watcher:
             seen = inspect(self._store, gateway, batch, suspect.id, known)
             when = at if at is not None or seen is None else seen.at
             if seen is not None and when is None:
-                when = self._date(gateway)
+                when = server_time(gateway)
             if seen is None or when is None:
                 continue  # no answer, or no word of the server's time: no finding
             same = seen.finding is suspect.finding
@@ -153,12 +153,6 @@ class Watcher:
                 expires_at=seen.expires_at if seen.expires_at is not None else suspect.expires_at,
             )
         return attrs.evolve(watch, suspects=suspects)
-
-    def _date(self, gateway: Provider) -> float | None:
-        try:
-            return gateway.list(1).date
-        except ProviderError:
-            return None
 
     def _record(self, lease: Lease, batch: Batch, watch: Watch, at: float) -> Batch:
         """Write down what a look showed; a copy that was found is booked as a twin, later."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import attrs
-from rig import Rig
+from rig import Rig, held_back
 
 from batchkit.equations import count
 from batchkit.mover import Mover, Parts
 from batchkit.progress import Progress
 from batchkit.receipt import latest_receipt
 from batchkit.states import RunState
-from batchkit.testing import Dropped, Handler, Request, Response
 
 
 def a_mover(rig: Rig) -> Mover[object]:
@@ -38,16 +36,7 @@ def until_closed(rig: Rig, mover: Mover[object]) -> Progress:
 def test_a_twin_of_a_closed_run_is_told_by_a_second_receipt() -> None:
     """The closed run says until when a batch may turn up; the pass after that books it, and the sums hold."""
     rig = Rig(12)
-    kept: list[Request] = []
-
-    def rule(request: Request, api: Handler) -> Response | None:
-        if request.method != "POST" or not request.path.endswith("/batches") or kept:
-            return None
-        body = request.body if isinstance(request.body, bytes) else b"".join(request.body)
-        kept.append(attrs.evolve(request, body=body))
-        raise Dropped("held back")
-
-    rig.faults.rules.append(rule)
+    kept = held_back(rig.faults)
     rig.store.release(rig.lease)
     mover = a_mover(rig)
     closed = until_closed(rig, mover)

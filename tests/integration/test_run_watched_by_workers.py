@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from rig import Label
+from rig import Label, held_back
 from shop import Shop, batches
 
 from batchkit.equations import count
@@ -17,7 +17,7 @@ from batchkit.run import Run
 from batchkit.states import BatchState, RunState
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.suspects import note_suspect
-from batchkit.testing import Dropped, Handler, Request, Response
+from batchkit.testing import Handler, Request, Response
 
 HOUR = 3_600.0
 
@@ -29,21 +29,6 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     made.close()
 
 
-def held_back(shop: Shop) -> list[Request]:
-    """Keep the first create from the API; it is in the list that is given, to be let through later."""
-    kept: list[Request] = []
-
-    def rule(request: Request, api: Handler) -> Response | None:
-        if request.method != "POST" or not request.path.endswith("/batches") or kept:
-            return None
-        body = request.body if isinstance(request.body, bytes) else b"".join(request.body)
-        kept.append(attrs.evolve(request, body=body))
-        raise Dropped("held back")
-
-    shop.faults.rules.append(rule)
-    return kept
-
-
 def held_whole(run: Run[Label]) -> bool:
     store = run._store
     return count(store, run.record, tally=store.tally(run.record.id)).hold
@@ -51,7 +36,7 @@ def held_whole(run: Run[Label]) -> bool:
 
 def test_a_late_twin_of_a_closed_run_is_booked_by_a_worker(shop: Shop) -> None:
     """A worker with an hour's idle sleep gets up when the watch ends, books the twin, and is done with the run."""
-    kept = held_back(shop)
+    kept = held_back(shop.faults)
     run = shop.start(rows=6)
     closed = run.wait(progress="none")
     assert (closed.done, shop.paid) == (True, 6)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+import attrs
 from pydantic import BaseModel
 
 from batchkit.api import Gateway
@@ -25,6 +26,7 @@ from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter, Sent
 from batchkit.testing import (
     Answer,
+    Dropped,
     Handler,
     Latency,
     Model,
@@ -90,6 +92,21 @@ class Faulty:
     @property
     def posts(self) -> int:
         return self.count("POST", "/batches")
+
+
+def held_back(faults: Faulty) -> list[Request]:
+    """Keep the first create from the API; it is in the list that is given, to be let through later."""
+    kept: list[Request] = []
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if request.method != "POST" or not request.path.endswith("/batches") or kept:
+            return None
+        body = request.body if isinstance(request.body, bytes) else b"".join(request.body)
+        kept.append(attrs.evolve(request, body=body))
+        raise Dropped("held back")
+
+    faults.rules.append(rule)
+    return kept
 
 
 class Rig:
