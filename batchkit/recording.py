@@ -6,7 +6,7 @@ import attrs
 
 from batchkit.doubt import Acknowledged, Cause, Doubtful, Refused, classify
 from batchkit.errors import LeaseLost, ProviderError
-from batchkit.ids import RowId
+from batchkit.ids import BatchId, RowId
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Settled
 from batchkit.reasons import Reason
 from batchkit.refusals import Refusals, money_need, need_of, person_need
@@ -88,6 +88,12 @@ class Recorder:
                     notes=notes,
                 )
                 return Sent(batch=moved, rows=batch.count, wait_until=self._store.now() + MINUTE)
+
+    def record_left(self, lease: Lease, batch: BatchId, claim: str, answer: CreateAnswer) -> None:
+        """Write down what is known of a batch under this claim, where a sender was interrupted before it could."""
+        held = self._store.batches(BatchWhere(ids=(batch,)))[0]
+        if held.state is BatchState.SENDING and held.claim == claim:
+            self.record(lease, held, answer, stopped=True)
 
     def _live(self, lease: Lease, batch: Batch, verdict: Acknowledged, notes: dict[str, object]) -> Sent:
         remote = verdict.remote

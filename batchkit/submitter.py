@@ -258,13 +258,6 @@ class ChunkedSubmitter(Generic[T]):
         self, lease: Lease, gateway: Gateway, batch: Batch, stop: Callable[[], bool] | None
     ) -> Sent:
         claim = self._entropy(8).hex()
-        batch = self._store.move_batch(
-            lease,
-            batch.id,
-            expect=BatchState.INTENT,
-            to=BatchState.SENDING,
-            facts=BatchFacts(claim=claim, sent_at=self._store.now()),
-        )
         guard = SendGuard(
             self._store,
             self._clock,
@@ -276,16 +269,23 @@ class ChunkedSubmitter(Generic[T]):
         body = GuardedBody(
             lambda: self._requests.encoded(batch), batch.size, check=guard.check, fence=guard.fence
         )
+        answer: CreateAnswer | None = None
         try:
+            claimed = self._store.move_batch(
+                lease,
+                batch.id,
+                expect=BatchState.INTENT,
+                to=BatchState.SENDING,
+                facts=BatchFacts(claim=claim, sent_at=self._store.now()),
+            )
             answer = gateway.create(body)
+            return self._recorder.record(lease, claimed, answer, stopped=guard.stopped)
         except BaseException:
-            # Ctrl-C, or a fault of ours in mid-body: what the answer would have been, nobody knows.
+            # Ctrl-C, a fault of ours in mid-body, or an answer that could not be written down: what is known stands.
+            known = answer or CreateAnswer(handed_over=body.handed_over, causes=("interrupted",))
             with suppress(StoreError):
-                self._recorder.record(
-                    lease, batch, CreateAnswer(handed_over=body.handed_over, causes=("interrupted",))
-                )
+                self._recorder.record_left(lease, batch.id, claim, known)
             raise
-        return self._recorder.record(lease, batch, answer, stopped=guard.stopped)
 
     def submit(self, name: str, rows: object, *, cap: int | None = None) -> Sequence[Batch]:
         """Freeze rows under a name, send all that may be sent now, and give the batches of that name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from sweep import operations, sweep
+from sweep import events, operations, sweep
 
 from batchkit.testing.faults import Way
 
@@ -26,3 +26,8 @@ def test_a_run_survives_at_any_operation(way: Way, capsys: pytest.CaptureFixture
         print(f" [{swept} of {len(operations('store'))} store operations, {way.value}]", end="")
     assert wrong == []
     assert swept
+
+
+def test_the_run_that_is_swept_has_a_tail() -> None:
+    """Its rows are retried, sent again and escalated, as well as accepted, handed to people and given up."""
+    assert events() == {"accept", "retry", "resend", "escalate", "to the human queue", "quarantine"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,19 +22,20 @@ from batchkit.model import BatchWhere
 from batchkit.mover import Mover, Parts
 from batchkit.progress import Progress
 from batchkit.states import BatchState, RunState
+from batchkit.storage import Store
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter
-from batchkit.testing import Latency, SimulatedAPI, SimulatedClock
+from batchkit.testing import Handler, Latency, SimulatedAPI, SimulatedClock
 from batchkit.testing.faults import FaultyAPI, Killed, Nth, Way, die_in_process, faulty_store
 from batchkit.testing.soak.light import LightClient
-from batchkit.testing.soak.scene import SPEC, model
+from batchkit.testing.soak.scene import SPEC, Label, model
 from batchkit.watch import twins_of
 from batchkit.workflow import Workflow
 
 Target = Literal["store", "http"]
-WORDS = ["fine", "fine", "flaky", "broken", "fine", "overload", "sparse", "fine", "refused"]
+WORDS = ["fine", "fine", "flaky", "broken", "chatty", "overload", "sparse", "fine", "refused"]
 ROWS = [{"sku": f"S{n}", "word": word} for n, word in enumerate(WORDS)]
-"""Three batches of three, then retries of what broke, an escalation, a resend."""
+"""Three batches of three, then a resend, two escalations, and the retry of an answer that was broken off."""
 
 
 class Scene:
@@ -53,19 +55,18 @@ class Scene:
         finally:
             store.close()
 
-    def run(self, faults: Nth, target: Target) -> bool:
-        """Move the run in a process of its own until it is done; False where the process died."""
+    def parts(self, store: Store, api: Handler) -> Parts[Label]:
+        """Put together what moves the run in one life: the same operations each time, but no nonce of an earlier life."""
         self.lives += 1
-        # The same operations each time, but no nonce of an earlier life.
         rng = random.Random(f"life {self.lives}")
-        real = SQLiteStore(self.path, clock=self.clock)
-        store = faulty_store(real, faults) if target == "store" else real
-        api = FaultyAPI(self.sim, faults) if target == "http" else self.sim
-        gateway = Gateway(LightClient(api), clock=self.clock)  # type: ignore[arg-type]
-        builder = RequestBuilder(SPEC, schema=Workflow(SPEC, store=real, clock=self.clock).schema)
         owner = f"life-{self.lives}"
-        options: dict[str, Any] = {"builder": builder, "clock": self.clock, "rng": rng}
-        parts = Parts(
+        gateway = Gateway(LightClient(api), clock=self.clock)  # type: ignore[arg-type]
+        options: dict[str, Any] = {
+            "builder": RequestBuilder(SPEC, schema=_schema()),
+            "clock": self.clock,
+            "rng": rng,
+        }
+        return Parts(
             spec=SPEC,
             store=store,
             submitter=ChunkedSubmitter(store, gateway, max_rows=3, entropy=rng.randbytes, **options),
@@ -73,6 +74,13 @@ class Scene:
             clock=self.clock,
             owner=lambda: owner,
         )
+
+    def run(self, faults: Nth, target: Target) -> bool:
+        """Move the run in a process of its own until it is done; False where the process died."""
+        real = SQLiteStore(self.path, clock=self.clock)
+        store = faulty_store(real, faults) if target == "store" else real
+        api = FaultyAPI(self.sim, faults) if target == "http" else self.sim
+        parts = self.parts(store, api)
         progress: Progress | None = None
         try:
             for _ in range(500):
@@ -130,6 +138,20 @@ def operations(target: Target) -> list[str]:
         return counted.operations
 
 
+def events() -> set[str]:
+    """Name what becomes of the answers in a run in which nothing fails."""
+    with _folder() as folder:
+        scene = Scene(Path(folder))
+        scene.start()
+        assert scene.run(Nth(), "store")
+        scene.sim.close()
+        store = SQLiteStore(scene.path, clock=scene.clock)
+        try:
+            return {str(result.event.value) for result in store.results(store.runs()[0].id, limit=1_000)}
+        finally:
+            store.close()
+
+
 def sweep(
     target: Target, ways: Sequence[Way], *, step: int = 1, first: int = 1
 ) -> Iterator[tuple[int, Way, list[str]]]:
@@ -178,6 +200,12 @@ def _one(folder: Path, target: Target, at: int, way: Way, *, fresh: bool = False
     wrong += scene.check()
     scene.sim.close()
     return wrong
+
+
+@functools.cache
+def _schema() -> Mapping[str, Any]:
+    """Give the wire schema without an operation of the store that is swept."""
+    return Workflow(SPEC, store=":memory:").schema
 
 
 def _frozen(scene: Scene) -> bool:
