@@ -11,6 +11,7 @@ import attrs
 from batchkit.equations import answered_tier, use_of
 from batchkit.files import write_table
 from batchkit.model import NANO, BatchWhere, Run, Usage
+from batchkit.printing import decimals
 from batchkit.storage import Store
 from batchkit.watch import twins_of
 
@@ -106,10 +107,12 @@ class Bill:
         return pandas.DataFrame([line.flat() for line in self.lines], columns=list(_COLUMNS))
 
     def __str__(self) -> str:
-        """Give the bill as aligned text."""
+        """Give the bill as aligned text, every amount with as many decimals as the finest needs."""
+        costs = [Decimal(line.cost) / NANO for line in self.lines]
+        places = max([4, *map(decimals, costs)])
         rows = [
             f"  {line.model:<24} tier {line.tier}  {line.use:<12} {line.verdict:<22} {line.answers:>9,}  "
-            f"${Decimal(line.cost) / NANO:>10.4f}"
-            for line in self.lines
+            f"${cost:>{places + 6},.{places}f}"
+            for line, cost in zip(self.lines, costs, strict=True)
         ]
-        return "\n".join([f"Bill of {self.run}: ${self.total_usd:.4f}", *rows])
+        return "\n".join([f"Bill of {self.run}: ${self.total_usd:,.{places}f}", *rows])

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
-from batchkit.printing import printable
+from batchkit.printing import dollars, printable
 from batchkit.progress import Progress
 
 _LOG = logging.getLogger("batchkit")
@@ -87,7 +87,9 @@ def _log_lines() -> Show:
     last: list[str] = []
 
     def log(progress: Progress) -> None:
-        line = f"{progress.name} · {progress.state} · {progress.equation} · ${progress.spent_usd:.2f} spent"
+        line = (
+            f"{progress.name} · {progress.state} · {progress.equation} · {dollars(progress.spent_usd)} spent"
+        )
         if last != [line]:
             last[:] = [line]
             _LOG.info("%s", printable(line))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -12,10 +14,12 @@ import attrs
 from batchkit import source
 from batchkit.builder import RequestBuilder
 from batchkit.ids import RowId, RowKey
-from batchkit.model import NANO, RowView, SourceRow
+from batchkit.model import NANO, OnDuplicate, RowView, SourceRow
 from batchkit.money import expected, known_price, worst_case
 from batchkit.prices import Price
+from batchkit.printing import dollars
 from batchkit.reasons import Reason
+from batchkit.repeats import check_on_duplicate, meeting, set_aside
 from batchkit.rows import Rows
 from batchkit.source import Freezer
 from batchkit.spec import Spec
@@ -59,8 +63,8 @@ class Forecast:
         soon, usual, latest = self.hours
         lines = [
             f"{self.sendable:,} of {self.rows:,} rows to send, {self.batches:,} batches",
-            f"  expected ${self.usd:.2f} (${self.low:.2f} to ${self.high:.2f})",
-            f"  at worst ${self.worst_usd:.2f} for first requests, ${self.peak_exposure_usd:.2f} exposed at one time",
+            f"  expected {dollars(self.usd)} ({dollars(self.low)} to {dollars(self.high)})",
+            f"  at worst {dollars(self.worst_usd)} for first requests, {dollars(self.peak_exposure_usd)} exposed at one time",
             f"  about {usual:.1f} h ({soon:.1f} h if batches end fast, {latest:.0f} h at the latest)",
         ]
         lines += [f"  ! {warning}" for warning in self.warnings]
@@ -84,17 +88,28 @@ def forecast(
     builder: RequestBuilder[Any],
     prices: Mapping[str, Price],
     scale: Scale,
+    on_duplicate: OnDuplicate = "refuse",
 ) -> Forecast:
-    """Read the rows once, size each request, and add up. Sends nothing; memory is flat.
+    """Read the rows once, size each request, and add up. Sends nothing, and holds 24 bytes a row.
+
+    Records that share a key are counted as :meth:`Workflow.start` would treat them; where it would refuse them, they
+    are counted as sent, and a warning says so.
 
     Raises:
         UsageError: a tier's model has no known price; give one with ``Tier(price=)`` or ``Workflow(prices=)``.
         MissingField, KeyTypeError: the rows cannot be used as they are.
     """
-    sums = _Sums(spec, builder, prices)
+    check_on_duplicate(on_duplicate)
+    sums, kept = _Sums(spec, builder, prices), _Kept(builder)
     for page in Freezer(spec, builder=builder).pages(source.records(_taken(rows, spec))):
         for row in page:
-            sums.add(row)
+            kept.add(row)
+            sums.count(row)
+    repeated, refused = kept.repeated(on_duplicate)
+    for position, size in enumerate(kept.sizes):
+        if size >= 0 and position not in repeated:
+            sums.add(size)
+    sums.repeat(sum(kept.answerable(position) for position in repeated), refused)
     return sums.forecast(scale)
 
 
@@ -104,9 +119,44 @@ def _taken(rows: object, spec: Spec[Any]) -> object:
     return rows
 
 
-def _view(key: RowKey, size: int, tier: int) -> RowView:
+def _view(key: RowKey, tier: int, fields: Mapping[str, str | None]) -> RowView:
     """Give a row as it would stand before its first request at a tier."""
-    return RowView(RowId(0), key, RowState.PENDING, None, tier, 0, 0, size, None, None, 0, 0)
+    return RowView(RowId(0), key, RowState.PENDING, None, tier, 0, 0, 0, None, None, 0, 0, fields)
+
+
+class _Kept:
+    """What is held of each row until all are read: hashes of key and content, and the bytes it adds to a request."""
+
+    def __init__(self, builder: RequestBuilder[Any]) -> None:
+        self._builder = builder
+        self._keys = array("q")
+        self._contents = array("q")
+        self.sizes = array("q")
+
+    def add(self, row: SourceRow) -> None:
+        self._keys.append(hash(row.key) if row.key else 0)
+        self._contents.append(hash(row.line[row.line.index(b",") :]))
+        sent = row.event is RowEvent.FROZEN
+        self.sizes.append(row.size + len(self._builder.key_part(row.key)) if sent else -1)
+
+    def answerable(self, position: int) -> bool:
+        return self.sizes[position] >= 0
+
+    def repeated(self, on_duplicate: OnDuplicate) -> tuple[frozenset[int], int]:
+        """Give where the records stand that are set aside, and of how many keys the start would refuse the records."""
+        suspects = meeting(key for key in self._keys if key)
+        groups: dict[int, list[int]] = {}
+        for position, key in enumerate(self._keys):
+            if key in suspects:
+                groups.setdefault(key, []).append(position)
+        aside: list[int] = []
+        refused = 0
+        for positions in groups.values():
+            same = len({self._contents[position] for position in positions}) == 1
+            chosen = set_aside(positions, same=same, on_duplicate=on_duplicate)
+            refused += chosen is None
+            aside += chosen or ()
+        return frozenset(aside), refused
 
 
 class _Sums:
@@ -114,32 +164,54 @@ class _Sums:
         self._spec = spec
         self._builder = builder
         self._tiers = [
-            (tier, tier.price or known_price(tier.model, prices), self._unread(number))
+            (tier, tier.price or known_price(tier.model, prices), self._fixed(number), self._unread(number))
             for number, tier in enumerate(spec.tiers)
         ]
         self.rows = self.sendable = self.size = self.worst = self.expected = 0
-        self.refused: dict[Reason, int] = {}
+        self._refused: Counter[Reason] = Counter()
+        self._clashes = 0
 
-    def add(self, row: SourceRow) -> None:
+    def count(self, row: SourceRow) -> None:
         self.rows += 1
-        if row.event is not RowEvent.FROZEN:
-            if row.reason is not None:
-                self.refused[row.reason] = self.refused.get(row.reason, 0) + 1
-            return
+        if row.event is not RowEvent.FROZEN and row.reason is not None:
+            self._refused[row.reason] += 1
+
+    def repeat(self, rows: int, clashes: int) -> None:
+        """Take in how many rows are set aside as repeats, and how many keys the start would refuse."""
+        if rows:
+            self._refused[Reason.INPUT_DUPLICATE_KEY] += rows
+        self._clashes = clashes
+
+    def add(self, size: int) -> None:
+        """Add a row to be sent, by the bytes of its text and its key."""
         self.sendable += 1
         share = 1.0
-        for number, (tier, price, unread) in enumerate(self._tiers):
-            size = self._builder.size(_view(row.key, row.size, number))
+        for number, (tier, price, fixed, unread) in enumerate(self._tiers):
+            whole = fixed + size
             usual = math.ceil(tier.max_tokens * ANSWER_SHARE)
-            self.expected += math.ceil(share * expected(size - unread, usual, price))
+            self.expected += math.ceil(share * expected(whole - unread, usual, price))
             if number == 0:
-                self.size += size
-                self.worst += worst_case(size, tier.max_tokens, price)
+                self.size += whole
+                self.worst += worst_case(whole, tier.max_tokens, price)
             share *= FIRST_TIER_FAILS
+
+    def _warnings(self) -> Iterator[str]:
+        for reason, n in self._refused.items():
+            yield f"{n:,} rows are not sent: {reason.value}"
+        if self._clashes:
+            yield (
+                f"{self._clashes:,} keys stand in the source with different content, and start() refuses them: choose "
+                'on_duplicate="first" or "quarantine", here too'
+            )
+
+    def _fixed(self, tier: int) -> int:
+        """Give the bytes of a request without its row's text and key. A tier's own template may show another text."""
+        key, fields = RowKey("0"), dict.fromkeys(self._builder.fields, "")
+        return self._builder.size(_view(key, tier, fields)) - len(self._builder.key_part(key))
 
     def _unread(self, tier: int) -> int:
         """Give the bytes of a request that are no text for the model: names, parameters and the schema."""
-        empty = self._builder.size(_view(RowKey(""), 0, tier))
+        empty = self._fixed(tier)
         static = self._spec.static(tier, show_schema=False)
         return empty - len(static.encode()) - len(self._spec.prompt_of(tier).user.encode())
 
@@ -163,7 +235,7 @@ class _Sums:
             peak_exposure_usd=Decimal(exposed) / NANO,
             batches=max(by_rows, by_bytes),
             hours=(waves * HOURS_A_WAVE[0], waves * HOURS_A_WAVE[1], waves * HOURS_A_WAVE[2]),
-            warnings=tuple(f"{n:,} rows are not sent: {reason.value}" for reason, n in self.refused.items()),
+            warnings=tuple(self._warnings()),
             assumptions=(
                 "four bytes of text to a token, the schema not counted, nothing read from the cache",
                 f"an answer of {ANSWER_SHARE:.0%} of max_tokens, {FIRST_TIER_FAILS:.0%} of a tier's answers going to the next",

@@ -17,6 +17,7 @@ import attrs
 from batchkit.bill import Bill
 from batchkit.files import replacing, write_csv, write_jsonl
 from batchkit.model import NANO, DocKind
+from batchkit.printing import dollars
 from batchkit.quoting import html_text, markdown_code, markdown_text, shell_word
 from batchkit.reasons import Reason
 from batchkit.receipt import RECEIPT_FILE, ROWS_FILE, Issued, write_receipt
@@ -328,7 +329,7 @@ def _runbook(facts: _Facts) -> str:
         app="MODULE:FLOW",
         pilot_args=pilot,
         contact=f"Questions: {markdown_text(facts.contact)}." if facts.contact else "",
-        cap="No cap is set." if facts.cap is None else f"When this was written it was ${facts.cap:.2f}.",
+        cap="No cap is set." if facts.cap is None else f"When this was written it was {dollars(facts.cap)}.",
         queue_text=f"{facts.queued:,} rows wait for a person; they lie in `{QUEUE_FILE}`."
         if facts.queued
         else "No row waits for a person now.",

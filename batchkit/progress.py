@@ -14,7 +14,7 @@ import attrs
 
 from batchkit.ids import Digest
 from batchkit.model import NANO, Need, Tally
-from batchkit.printing import printable
+from batchkit.printing import dollars, printable
 from batchkit.states import Outcome, RunState
 
 ProgressState: TypeAlias = Literal["freezing", "sending", "waiting", "paused", "held", "canceling", "done"]
@@ -171,8 +171,8 @@ class Progress:
             running += f" (oldest {_minutes(self.now - self.oldest_sent_at)}"
             running += f", hard end in {_minutes(self.hard_end_at - self.now)})" if self.hard_end_at else ")"
         doubtful = f", {self.batches_doubtful} in doubt" if self.batches_doubtful else ""
-        cap = "" if self.cap is None else f" of ${Decimal(self.cap) / NANO:.2f}"
-        money = f"${self.spent_usd:.2f} spent + ${self.reserved_usd:.2f} reserved{cap}"
+        cap = "" if self.cap is None else f" of {dollars(Decimal(self.cap) / NANO)}"
+        money = f"{dollars(self.spent_usd)} spent + {dollars(self.reserved_usd)} reserved{cap}"
         wake = ""
         if self.wake_at is not None and not self.done:
             wake = f" · next look {datetime.fromtimestamp(self.wake_at, timezone.utc):%H:%M} UTC"

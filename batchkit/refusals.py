@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 import attrs
 
 from batchkit.doubt import Cause, Refused
 from batchkit.errors import OverBudget
 from batchkit.model import NANO, Batch, Need
+from batchkit.printing import dollars
 from batchkit.states import BatchState
 
 __all__ = ["Refusals", "budget_need", "money_need", "need_of", "person_need", "workspace_need"]
@@ -119,12 +121,16 @@ def budget_need(error: OverBudget) -> Need:
     return Need(
         who="money",
         why=(
-            f"next batch reserves ${error.wanted / NANO:,.2f}; ${free / NANO:,.2f} of the ${error.cap / NANO:,.2f} cap "
-            f"is free (${error.spent / NANO:,.2f} spent, ${error.reserved / NANO:,.2f} reserved). Nothing is lost"
+            f"next batch reserves {_usd(error.wanted)}; {_usd(free)} of the {_usd(error.cap)} cap "
+            f"is free ({_usd(error.spent)} spent, {_usd(error.reserved)} reserved). Nothing is lost"
         ),
         fix=f"python -m batchkit budget STORE --usd {-(-(error.cap + error.wanted - free) // NANO)} --by YOU",
         code="budget",
     )
+
+
+def _usd(nano: int) -> str:
+    return dollars(Decimal(nano) / NANO)
 
 
 def workspace_need(found: str, wanted: str) -> Need:

@@ -24,6 +24,7 @@ from batchkit.model import Run as RunRecord
 from batchkit.money import Budget, Price
 from batchkit.mover import Parts
 from batchkit.progress import Progress
+from batchkit.repeats import check_on_duplicate
 from batchkit.rows import Rows
 from batchkit.spec import Spec
 from batchkit.specs import recall_spec, record_spec
@@ -224,8 +225,7 @@ class Workflow(Generic[T]):
             RowsChanged: the run was started with other rows.
             DuplicateKeys, KeyTypeError, MissingField, UsageError: the rows cannot be used as they are.
         """
-        if on_duplicate not in {"refuse", "first", "quarantine"}:
-            raise UsageError(f"on_duplicate={on_duplicate!r}: it is 'refuse', 'first' or 'quarantine'")
+        check_on_duplicate(on_duplicate)
         starter = self._starter(self.spec)
         known = None if incremental else self.store.runs(name=name)
         if known:
@@ -310,15 +310,19 @@ class Workflow(Generic[T]):
 
         return preview(self.spec, rows, tier=tier, schema=self.schema, prices=self._prices)
 
-    def forecast(self, rows: object) -> Forecast:
-        """Estimate cost and time of a run over these rows: expected and worst case. Sends nothing."""
+    def forecast(self, rows: object, *, on_duplicate: OnDuplicate = "refuse") -> Forecast:
+        """Estimate cost and time of a run over these rows: expected and worst case. Sends nothing.
+
+        Args:
+            rows: as for :meth:`start`.
+            on_duplicate: as for :meth:`start`; where that would refuse the rows, a warning says so.
+        """
         from batchkit.forecast import Scale, forecast
 
-        limits = self._limits
-        scale = Scale(
-            max_rows=limits["max_rows"], max_bytes=limits["max_bytes"], max_in_queue=limits["max_in_queue"]
+        scale = Scale(**{name: self._limits[name] for name in ("max_rows", "max_bytes", "max_in_queue")})
+        return forecast(
+            self.spec, rows, builder=self.builder, prices=self._prices, scale=scale, on_duplicate=on_duplicate
         )
-        return forecast(self.spec, rows, builder=self.builder, prices=self._prices, scale=scale)
 
     def pilot(
         self,

@@ -12,6 +12,7 @@ from batchkit.cli.terminal import say, tell
 from batchkit.desks import stored_spec
 from batchkit.errors import UsageError
 from batchkit.model import NANO
+from batchkit.printing import dollars
 from batchkit.progress import EXIT_BROKEN, EXIT_DONE, EXIT_PERSON
 from batchkit.standing import read_cap
 from batchkit.states import RunState
@@ -100,7 +101,10 @@ def budget(options: argparse.Namespace) -> int:
         say("no cap is set; runs spend what they need")
     else:
         who = f" by {cap.by}" if cap.by else " by code"
-        say(f"the cap is ${Decimal(cap.usd_nano) / NANO:.2f}, set{who}" + (f": {cap.why}" if cap.why else ""))
+        say(
+            f"the cap is {dollars(Decimal(cap.usd_nano) / NANO)}, set{who}"
+            + (f": {cap.why}" if cap.why else "")
+        )
     return EXIT_DONE
 
 

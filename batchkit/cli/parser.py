@@ -88,7 +88,11 @@ def _looking(verbs: _Verbs) -> None:
     verbs.json(events)
 
     verify = verbs.add(
-        "verify", looking.verify, "Check a receipt against its source: a FOLDER, or STORE and RUN.", run="any"
+        "verify",
+        looking.verify,
+        "Check a receipt against its source: a FOLDER, or STORE and RUN. Exit code 75: all is right so far, but "
+        "records of the run are still open.",
+        run="any",
     )
     verify.add_argument("--source", type=Path, metavar="FILE", help="the source the run was started from")
     verbs.json(verify)

@@ -19,6 +19,7 @@ from batchkit.demo.task import first_spec
 from batchkit.errors import NeedsPerson, UsageError
 from batchkit.files import replacing
 from batchkit.money import Budget
+from batchkit.printing import dollars
 from batchkit.testing import served_client
 from batchkit.workflow import Workflow
 
@@ -70,7 +71,7 @@ def _on_the_real_api(folder: Folder, options: Options, rows: Path, page: Page) -
         forecast = flow.forecast(rows)
         raise NeedsPerson(
             f"there is no key, so nothing was sent. {forecast.sendable:,} requests would go to "
-            f"{first_spec().tiers[0].model} first, at most ${forecast.worst_usd:.2f}. Set ANTHROPIC_API_KEY and "
+            f"{first_spec().tiers[0].model} first, at most {dollars(forecast.worst_usd)}. Set ANTHROPIC_API_KEY and "
             "start the demo again with --api."
         )
     return _tell(scene, None)

@@ -6,17 +6,16 @@ another are read again and compared for what they are, so a chance meeting of ha
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
 from batchkit.errors import DuplicateKeys
 from batchkit.model import OnDuplicate
+from batchkit.repeats import meeting, set_aside
 from batchkit.storage.pages import content
 
-_BUCKETS: Final = 64
 _NAMED: Final = 10
 
 Pages = Callable[[], Iterable[tuple[int, Sequence[str]]]]
@@ -37,19 +36,18 @@ def repeats(pages: Pages, line: Callable[[int], bytes], on_duplicate: OnDuplicat
     for key, positions in _groups(pages).items():
         first = sha256(content(line(positions[0]))).digest()
         same = all(sha256(content(line(position))).digest() == first for position in positions[1:])
-        if same or on_duplicate == "first":
-            marked += positions[1:]
-        elif on_duplicate == "quarantine":
-            marked += positions
-        else:
+        chosen = set_aside(positions, same=same, on_duplicate=on_duplicate)
+        if chosen is None:
             clashes.append((key, positions))
+        else:
+            marked += chosen
     if clashes:
         raise DuplicateKeys(_refusal(clashes))
     return sorted(marked)
 
 
 def _groups(pages: Pages) -> Mapping[str, list[int]]:
-    suspects = _meeting(pages)
+    suspects = meeting(hash(key) for _, keys in pages() for key in keys if key)
     if not suspects:
         return {}
     found: defaultdict[str, list[int]] = defaultdict(list)
@@ -58,21 +56,6 @@ def _groups(pages: Pages) -> Mapping[str, list[int]]:
             if key and hash(key) in suspects:
                 found[key].append(first + offset)
     return {key: positions for key, positions in found.items() if len(positions) > 1}
-
-
-def _meeting(pages: Pages) -> frozenset[int]:
-    """Give the hashes that more than one record with a key has."""
-    buckets = [array("q") for _ in range(_BUCKETS)]
-    for _, keys in pages():
-        for key in keys:
-            if key:
-                code = hash(key)
-                buckets[code % _BUCKETS].append(code)
-    meeting: set[int] = set()
-    for bucket in buckets:
-        if len(set(bucket)) != len(bucket):
-            meeting.update(code for code, n in Counter(bucket).items() if n > 1)
-    return frozenset(meeting)
 
 
 def _refusal(clashes: Sequence[tuple[str, Sequence[int]]]) -> str:

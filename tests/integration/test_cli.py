@@ -237,6 +237,15 @@ def test_a_receipt_is_verified_from_the_store_or_its_folder(made: Shop, run: Run
     assert (code, json.loads(document)["verified"]) == (0, True)
 
 
+def test_a_receipt_of_an_unfinished_run_is_told_apart(made: Shop, run: Run, tmp_path: Path) -> None:
+    """`verify` of a run with open rows says how many, and exits with 75 where a finished one gives 0."""
+    code, text = run("verify", made.store, "open")
+    assert (code, "but the run is UNFINISHED: " in text.splitlines()[-1]) == (75, True)
+    code, document = run("verify", made.store, "open", "--json")
+    told = json.loads(document)
+    assert (code, told["verified"], told["finished"]) == (75, True, False)
+
+
 def test_a_receipt_that_does_not_fit_its_source_is_not_verified(made: Shop, run: Run, tmp_path: Path) -> None:
     """`verify` exits with 1 where the source has another record than the receipt counts."""
     other = tmp_path / "other.csv"

@@ -270,7 +270,7 @@ class TestOtherRuns:
         assert not (tmp_path / "queue.csv").exists()
         assert not (tmp_path / "receipt-1.json").exists()
         assert (tmp_path / "quarantine.jsonl").read_bytes() == b""
-        assert verify(tmp_path)[0] == 0
+        assert verify(tmp_path)[0] == 75
 
     def test_needs_no_spec_and_no_key(self, run: Run[Any], tmp_path: Path) -> None:
         """A run looked at through its store alone is handed over with the same receipt."""

@@ -498,7 +498,7 @@ def test_the_cap_pauses_and_a_higher_one_goes_on(make: Callable[..., Shop]) -> N
     (need,) = progress.needs
     assert (progress.state, progress.exit_code, need.who) == ("paused", 4, "money")
     assert need.why.startswith("next batch reserves $0.0")
-    assert "of the $0.00 cap is free ($0.00 spent, $0.00 reserved). Nothing is lost" in need.why
+    assert "$0.0001 of the $0.0001 cap is free ($0.00 spent, $0.00 reserved). Nothing is lost" in need.why
     assert need.fix.startswith(f"python -m batchkit budget {shop.path} --usd 1 --by")
     assert run.wait(progress="none").exit_code == 4
     set_cap(shop.path, 5, by="lead", why="fine")

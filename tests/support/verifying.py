@@ -27,5 +27,6 @@ def verify_here(folder: Path, *arguments: str | Path) -> tuple[int, str]:
         try:
             exec(compile(program, "verify.py", "exec"), names)
         except SystemExit as end:
-            return (0 if end.code is None else 1), f"{said.getvalue()}{end.code or ''}"
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+            return code, f"{said.getvalue()}{'' if code == end.code else end.code or ''}"
     raise AssertionError("the verifier did not end by an exit")

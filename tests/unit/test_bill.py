@@ -98,7 +98,12 @@ class TestBill:
         """The dearest line comes first, and the text names the total."""
         bill = run.bill()
         assert [line.cost for line in bill.lines] == sorted((line.cost for line in bill.lines), reverse=True)
-        assert str(bill).startswith(f"Bill of r: ${bill.total_usd:.4f}\n  claude-")
+        head, *lines = str(bill).splitlines()
+        assert head.startswith("Bill of r: $")
+        assert float(head.partition("$")[2]) == pytest.approx(
+            sum(float(line.partition("$")[2]) for line in lines)
+        )
+        assert min(float(line.partition("$")[2]) for line in lines) > 0
 
     def test_is_written(self, run: Run[Any], tmp_path: Path) -> None:
         """As CSV and JSON Lines it has a line each, exact to the nano-dollar."""
@@ -151,6 +156,50 @@ class TestForecast:
             "input.missing_key",
             "input.unencodable",
         }
+
+    @pytest.mark.parametrize("on_duplicate", ["first", "quarantine"])
+    def test_counts_repeats_as_the_start_does(self, on_duplicate: Any) -> None:
+        """Rows to send, cost and reasons are those of a run that is started with the same choice."""
+        rows = [
+            *self.rows(3),
+            {"sku": "S1", "word": "w"},
+            {"sku": "S2", "word": "other"},
+            {"sku": "S0", "word": "\ud800"},
+            {"sku": "", "word": "w"},
+        ]
+        flow = Workflow(SPEC, store=":memory:", client=simulated_client())
+        told = flow.forecast(rows, on_duplicate=on_duplicate)
+        run = flow.start("r", rows, on_duplicate=on_duplicate, unlocked=True)
+        assert told.sendable == len(run.rows(outcome="open"))
+        assert set(told.warnings) == {
+            f"{n} rows are not sent: {reason}" for reason, n in run.failures().count_by("reason").items()
+        }
+        assert told.usd == flow.forecast(self.rows(told.sendable)).usd
+
+    def test_takes_a_tier_with_a_prompt_of_its_own(self) -> None:
+        """A tier that asks in other words is in the sum like any other."""
+        own = SPEC.evolve(
+            tiers=[SPEC.tiers[0], Tier("claude-sonnet-4-6", max_tokens=600, prompt=Prompt("W {word}"))]
+        )
+        flow = Workflow(own, store=":memory:", client=simulated_client())
+        assert flow.forecast(self.rows(5)).usd > 0
+
+    def test_says_what_the_start_would_refuse(self) -> None:
+        """Records of one key that differ are counted, with a warning that the start refuses them; equal ones are not."""
+        told = self.forecast([*self.rows(3), {"sku": "S2", "word": "other"}, {"sku": "S0", "word": "w"}])
+        assert (told.rows, told.sendable) == (5, 4)
+        assert [text.partition(",")[0] for text in told.warnings] == [
+            "1 rows are not sent: input.duplicate_key",
+            "1 keys stand in the source with different content",
+        ]
+
+    def test_knows_the_choices_there_are(self) -> None:
+        """Another word for repeated keys is refused with those there are."""
+        flow = Workflow(SPEC, store=":memory:", client=simulated_client())
+        with pytest.raises(
+            UsageError, match="on_duplicate='last': it is 'refuse' or 'first' or 'quarantine'"
+        ):
+            flow.forecast(self.rows(1), on_duplicate="last")  # type: ignore[arg-type]
 
     def test_exposure_is_what_may_wait_remotely(self) -> None:
         """No more than the queue's share of the worst case is exposed at one time."""

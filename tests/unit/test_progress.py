@@ -15,7 +15,7 @@ import pytest
 from batchkit import display
 from batchkit.ids import Digest
 from batchkit.model import NANO, Need, Tally
-from batchkit.printing import printable
+from batchkit.printing import dollars, printable
 from batchkit.progress import Lockmark, Progress
 from batchkit.reasons import Reason
 from batchkit.states import RowState, RunState
@@ -184,3 +184,28 @@ def test_the_two_commands_are_quoted_for_a_shell(capsys: pytest.CaptureFixture[s
     """What is printed after an interruption can be typed as it is."""
     display.interrupted("my store.db", "nightly#1")
     assert "python -m batchkit cancel 'my store.db' 'nightly#1'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("0", "$0.00"),
+        ("0.000000001", "$0.000000001"),
+        ("0.00041251", "$0.0004125"),
+        ("0.05", "$0.05"),
+        ("0.123456", "$0.1235"),
+        ("0.99999", "$1.00"),
+        ("1", "$1.00"),
+        ("1234.567", "$1,234.57"),
+        ("400", "$400.00"),
+    ],
+)
+def test_money_shows_figures_enough_to_tell(amount: str, text: str) -> None:
+    """A small run does not cost $0.00: below a dollar four figures are shown, from a dollar up the cents."""
+    assert dollars(Decimal(amount)) == text
+
+
+def test_a_small_run_says_what_it_spent() -> None:
+    """Spent, reserved and cap of a progress are told apart however small they are."""
+    text = str(progress(spent=412_510, reserved=2_000, cap=50_000_000))
+    assert "$0.0004125 spent + $0.000002 reserved of $0.05" in text

@@ -128,6 +128,19 @@ class TestProgram:
         assert "ok      rows.csv has 1,040 records, the receipt counts 1,040" in said
         assert "ok      promotion 1" in said
 
+    def test_says_that_a_run_is_unfinished(self, tmp_path: Path) -> None:
+        """Where records are open everything may be right so far; the last line and the exit code tell that apart."""
+        rows = [{"sku": f"S{n}", "word": f"w{n}", "note": ""} for n in range(3)]
+        flow = Workflow(SPEC, store=":memory:", client=simulated_client(api=SimulatedAPI(answers({}))))
+        run = flow.start("r", rows, unlocked=True)
+        run.reconcile().write(tmp_path)
+        code, said = verify(tmp_path)
+        assert (code, failed(said)) == (75, [])
+        assert said.endswith("VERIFIED, but the run is UNFINISHED: 3 of 3 records are open\n")
+        run.wait(progress="none")
+        run.reconcile().write(tmp_path)
+        assert verify(tmp_path)[0] == 0
+
     def test_says_what_it_could_not_compare(self, handed: Handed) -> None:
         """Without the source it checks the receipt alone, and says so."""
         code, said = handed.verify()
@@ -140,7 +153,7 @@ class TestProgram:
         run = flow.start("r", lambda: [{"sku": "1", "word": "w", "note": None}], unlocked=True)
         run.reconcile().write(tmp_path)
         code, said = verify(tmp_path)
-        assert code == 0
+        assert (code, failed(said)) == (75, [])
         assert "not compared with the source (callable)" in said
 
     def test_takes_a_folder(self, handed: Handed, tmp_path: Path) -> None:
