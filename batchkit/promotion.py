@@ -98,6 +98,7 @@ class Promoter:
             content=self._content(run, receipt),
             fields=spec.contract.fields,
             partial=where is not None,
+            store=self._origin(),
         )
         staged = _Staged(
             store=self._store, run=run, contract=spec.contract, guard=target.guard_columns, where=where
@@ -106,6 +107,11 @@ class Promoter:
         if not promotion.dry_run:
             self._remember(run, promotion)
         return promotion
+
+    def _origin(self) -> str:
+        """Tell this store from every other: by its first run, which stays the first wherever the store is moved."""
+        first = min(self._store.runs(), key=lambda run: run.id)
+        return hashlib.sha256(f"{first.id} {first.name} {first.created_at!r}".encode()).hexdigest()
 
     def _content(self, run: Run, receipt: Digest) -> Digest:
         """Give the digest of the rows and answers that a receipt of this store counts; else the receipt's own."""
@@ -143,7 +149,8 @@ class _Staged(Generic[T]):
                 if self.where is not None and not self._wanted(row.key, output):
                     yield StagedRow(row.key, None, {})
                 else:
-                    yield StagedRow(row.key, contract.dump(output), self._frozen(row.key, row.fields or {}))
+                    frozen = self._frozen(row.key, row.fields or {})
+                    yield StagedRow(row.key, contract.dump(output), frozen, row.result or 0)
             count += len(page)
             after = page[-1].id
         if count != expected:

@@ -5,9 +5,10 @@ what stood there before, so that it can be undone. Every sentence below is a tes
 :class:`batchkit.testing.target_contract.TargetContract`.
 
 Words: a staged row is *written* (the catalog row was changed, or inserted), *unchanged* (the catalog
-held these very values), a *conflict* (the catalog row is no longer what was read, ``catalog.stale``),
-*absent* (the catalog has no such key, ``catalog.missing_key``) or *held back* (the caller left it out).
-Each staged row is exactly one of these.
+held these very values), a *conflict* (the catalog row is no longer what was read, ``catalog.stale``, or
+it holds another run's newer answer), *absent* (the catalog has no such key, ``catalog.missing_key``) or
+*held back* (the caller left it out). Each staged row is exactly one of these. A promotion *covers* the
+rows that are written, inserted or unchanged by it, and *stands* until it is rolled back.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ class StagedRow(NamedTuple):
     """One valid answer on its way into the catalog.
 
     ``values`` holds each output field; None holds the row back: it is counted and listed, not written.
-    ``guard`` holds the text of each guard column as it was frozen with the source row.
+    ``guard`` holds the text of each guard column as it was frozen with the source row. ``answer`` is the
+    number of the answer in its store: of two answers in one store the one with the higher number is newer.
+    Where nobody numbers them no answer is newer than another.
     """
 
     key: str
     values: Values | None
     guard: Mapping[str, str | None]
+    answer: int = 0
 
 
 @attrs.frozen
@@ -98,7 +102,8 @@ class Note:
     ``receipt`` is the proof that the run balances; ``content`` is the digest of the rows and answers it
     counts, which a later receipt of the same rows has too. A promotion is made once per content.
     ``partial`` says that some staged rows may be held back, so that only reading them all tells whether
-    this promotion was made already.
+    this promotion was made already. ``store`` tells the run's store from every other; runs of the same
+    name in two stores are two runs.
     """
 
     run: str
@@ -106,6 +111,7 @@ class Note:
     content: Digest
     fields: tuple[str, ...]
     partial: bool = False
+    store: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -251,7 +257,15 @@ class Target(Protocol):
         The values that stood there are kept first, in the catalog, with their own types. Rows that hold
         the very values already are not touched. A row whose guard differs from the catalog is a
         conflict and is not written. A key that the catalog lacks is listed, inserted or refused, as the
-        target says. The same run, content, mapping and held-back keys are promoted once: while that
+        target says.
+
+        No answer is written over a newer one of another run: a row is a conflict where a standing
+        promotion of another run covers its key, wrote to one of the same columns, and had the newer
+        answer. Of two runs of one store the higher number is newer. Numbers of two stores do not compare:
+        there the other store's answer is newer if it was promoted after a standing promotion of this run
+        that covers the key with this answer or a later one. What was rolled back does not count.
+
+        The same run, content, mapping and held-back keys are promoted once: while that
         promotion stands, it is given again with ``repeated`` and nothing is changed; after a rollback
         they can be promoted again, under a new id. batchkit's own tables are installed if they are
         missing. A dry run counts and changes nothing at all.

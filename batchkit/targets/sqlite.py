@@ -26,6 +26,7 @@ from batchkit.targets import (
 )
 from batchkit.targets.mapping import Mapped, check_columns, resolve
 from batchkit.targets.sqlite_check import problems
+from batchkit.targets.sqlite_precedence import contested, newer
 from batchkit.targets.sqlite_promote import apply, rehearse, stage
 from batchkit.targets.sqlite_records import NOW, Record, find, keys, records, standing
 from batchkit.targets.sqlite_rollback import choose, prepare, undo
@@ -122,9 +123,10 @@ class SQLiteTarget:
             sqls = self._statements(read_table(db, self.table), resolve(self.columns, fields))
             (size,) = db.execute("PRAGMA main.page_size").fetchone()
             (pages,) = db.execute("PRAGMA main.page_count").fetchone()
+            giving_way = dict.fromkeys(newer(sqls, record) for record in contested(db, sqls))
         inserts, kept = (sqls.insert, (sqls.keep_inserted,)) if self.missing == "insert" else ((), ())
         staging = (*sqls.stage, sqls.load)
-        writing = (sqls.classify, *inserts, sqls.keep, *kept, LIST_OTHERS, sqls.write)
+        writing = (sqls.classify, *giving_way, *inserts, sqls.keep, *kept, LIST_OTHERS, sqls.write)
         return Plan(
             rows=rows,
             sql=(*staging, "BEGIN IMMEDIATE", *writing, "COMMIT"),
@@ -163,7 +165,7 @@ class SQLiteTarget:
             if made := standing(db, table.name, note, identity, selection.digest):
                 return self._promotion(made, repeated=True)
             if dry_run:
-                counts, listed = rehearse(db, sqls, self.missing, selection)
+                counts, listed = rehearse(db, sqls, note, self.missing, selection)
                 (at,) = db.execute(sql("SELECT {now}", now=NOW)).fetchone()
                 return Promotion(
                     id=None,

@@ -12,6 +12,7 @@ import attrs
 from batchkit.errors import TargetError, UsageError
 from batchkit.targets import Missing, Note, Selection, StagedRow
 from batchkit.targets.mapping import Mapped, value_of
+from batchkit.targets.sqlite_precedence import NEWEST, give_way
 from batchkit.targets.sqlite_records import Facts, Record, add
 from batchkit.targets.sqlite_session import install
 from batchkit.targets.sqlite_statements import LIST_OTHERS, Statements
@@ -47,17 +48,17 @@ def stage(
     for statement in sqls.stage:
         db.execute(statement)
     selection = Selection()
-    blank = (None,) * (len(mapping) + len(guard))
+    blank = (0, *(None,) * (len(mapping) + len(guard)))
     key = ""
 
     def encoded() -> Iterator[tuple[Any, ...]]:
         nonlocal key
-        for key, values, frozen in rows:
+        for key, values, frozen, answer in rows:
             if values is None:
                 selection.add(key)
                 yield (key, 1, *blank)
             else:
-                yield (key, 0, *_values(key, mapping, values), *_texts(key, guard, frozen))
+                yield (key, 0, answer, *_values(key, mapping, values), *_texts(key, guard, frozen))
 
     db.execute("BEGIN")
     try:
@@ -92,7 +93,7 @@ def _texts(key: str, guard: Sequence[str], frozen: Any) -> list[Any]:
         ) from None
 
 
-def classify(db: sqlite3.Connection, sqls: Statements) -> None:
+def classify(db: sqlite3.Connection, sqls: Statements, note: Note) -> None:
     """Say of each staged row what it is.
 
     Raises:
@@ -105,6 +106,7 @@ def classify(db: sqlite3.Connection, sqls: Statements) -> None:
             f"two rows of {sqls.table.name!r} have the same key as text, such as 5 and '5'."
             " Nothing was changed. Make the key column's types one."
         ) from error
+    give_way(db, sqls, note)
 
 
 def count(db: sqlite3.Connection, selection: Selection, *, insertable: int = 0) -> Counts:
@@ -123,10 +125,10 @@ def count(db: sqlite3.Connection, selection: Selection, *, insertable: int = 0) 
 
 
 def rehearse(
-    db: sqlite3.Connection, sqls: Statements, missing: Missing, selection: Selection
+    db: sqlite3.Connection, sqls: Statements, note: Note, missing: Missing, selection: Selection
 ) -> tuple[Counts, dict[str, tuple[str, ...]]]:
     """Classify only, and give the counts with the keys of the conflicts and, unless inserted, of the absent."""
-    classify(db, sqls)
+    classify(db, sqls, note)
     conflicts = db.execute(
         "SELECT s.key FROM temp.batchkit_hit AS h JOIN temp.batchkit_staged AS s ON s.n = h.n"
         " WHERE h.kind = 'conflict' ORDER BY s.key"
@@ -151,7 +153,7 @@ def apply(
         TargetError: a key is absent and ``missing`` is ``"error"``, or the catalog left rows out.
     """
     install(db, len(sqls.columns))
-    classify(db, sqls)
+    classify(db, sqls, note)
     if missing == "insert":
         for statement in sqls.insert:
             db.execute(statement)
@@ -183,6 +185,8 @@ def apply(
             selection=selection.digest,
             first=above + 1,
             last=last,
+            store=note.store,
+            newest=db.execute(NEWEST, {"first": above + 1, "last": last}).fetchone()[0],
             **attrs.asdict(counts),
         ),
     )

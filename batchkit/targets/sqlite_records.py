@@ -20,8 +20,8 @@ NOW = Sql("(julianday('now') - 2440587.5) * 86400.0")
 class Facts:
     """What one promotion was and did; the columns of ``batchkit_promotion`` but its id and times.
 
-    ``first`` to ``last`` are the ids of its rows in
-    ``batchkit_before``.
+    ``first`` to ``last`` are the ids of its rows in ``batchkit_before``; ``newest`` is the highest number of
+    an answer among the rows that it covers.
     """
 
     tbl: str
@@ -40,6 +40,8 @@ class Facts:
     held_back: int
     first: int
     last: int
+    store: str = ""
+    newest: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +58,6 @@ class Record(Facts):
         return self.rolled_back_at is None
 
 
-_NAMES = [identifier(field.name) for field in attrs.fields(Record)]
 _FACTS = [field.name for field in attrs.fields(Facts)]
 
 
@@ -64,13 +65,8 @@ def records(db: sqlite3.Connection, table: str) -> list[Record]:
     """Give the promotions of a table, oldest first."""
     if not installed(db):
         return []
-    found = db.execute(
-        sql(
-            "SELECT {names} FROM main.batchkit_promotion WHERE tbl = ? ORDER BY id",
-            names=joined(", ", _NAMES),
-        ),
-        (table,),
-    )
+    # Every column that is there: tables of an earlier version lack the last ones until the next promotion.
+    found = db.execute("SELECT * FROM main.batchkit_promotion WHERE tbl = ? ORDER BY id", (table,))
     names = [entry[0] for entry in found.description]
     return [Record(**dict(zip(names, row, strict=True))) for row in found]
 

@@ -16,6 +16,13 @@ PAIRS = 8
 
 CACHE_KIB = 16 * 1024
 
+_ADDED = (
+    Sql("batchkit_promotion ADD COLUMN store TEXT NOT NULL DEFAULT ''"),
+    Sql("batchkit_promotion ADD COLUMN newest INTEGER NOT NULL DEFAULT 0"),
+    Sql("batchkit_before ADD COLUMN answer INTEGER"),
+)
+"""What tables of version 0.1.0 lack."""
+
 _WORDS = (
     (
         "locked",
@@ -88,13 +95,20 @@ def installed(db: sqlite3.Connection) -> bool:
     return bool(found.fetchone()[0] == 2)
 
 
+def columns_of(db: sqlite3.Connection, table: str) -> frozenset[str]:
+    """Give the columns of one of batchkit's own tables; none where it is not there."""
+    return frozenset(row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,)))
+
+
 def install(db: sqlite3.Connection, pairs: int) -> None:
-    """Make the tables, and widen them where the mapping needs it, in the transaction at hand."""
+    """Make the tables, and widen them where the mapping or this version needs it, in the transaction at hand."""
     pairs = max(pairs, PAIRS)
     for statement in definitions(pairs):
         db.execute(statement)
-    present = {row[0] for row in db.execute("SELECT name FROM pragma_table_info('batchkit_before')")}
+    present = columns_of(db, "batchkit_before")
+    added = [*_ADDED] if "answer" not in present else []
     for number, pair in enumerate(image_columns(pairs)):
         if f"b{number}" not in present:
-            for column in pair:
-                db.execute(sql("ALTER TABLE main.batchkit_before ADD COLUMN {column}", column=column))
+            added += [sql("batchkit_before ADD COLUMN {column}", column=column) for column in pair]
+    for change in added:
+        db.execute(sql("ALTER TABLE main.{change}", change=change))

@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS batchkit_promotion (
     held_back INTEGER NOT NULL,
     first INTEGER NOT NULL,
     last INTEGER NOT NULL,
+    store TEXT NOT NULL DEFAULT '',
+    newest INTEGER NOT NULL DEFAULT 0,
     rolled_back_at REAL
 ) STRICT"""
 
@@ -44,12 +46,13 @@ CREATE TABLE IF NOT EXISTS batchkit_before (
     kind TEXT NOT NULL,
     key TEXT NOT NULL,
     kept INTEGER,
-    image TEXT
+    image TEXT,
+    answer INTEGER
 )"""
 
 LIST_OTHERS = Sql("""\
-INSERT INTO main.batchkit_before (kind, key)
-SELECT CASE WHEN s.held THEN 'held_back' ELSE coalesce(h.kind, 'absent') END, s.key
+INSERT INTO main.batchkit_before (kind, key, answer)
+SELECT CASE WHEN s.held THEN 'held_back' ELSE coalesce(h.kind, 'absent') END, s.key, s.answer
 FROM temp.batchkit_staged AS s LEFT JOIN temp.batchkit_hit AS h ON h.n = s.n
 WHERE h.kind IS NULL OR h.kind IN ('unchanged', 'conflict') ORDER BY s.n""")
 
@@ -84,7 +87,7 @@ class Statements:
         """The catalog table."""
         return sql("main.{table}", table=identifier(self.table.name))
 
-    def _match(self, text: Sql) -> Sql:
+    def match(self, text: Sql) -> Sql:
         """Join a catalog row ``p`` to a key's exact text.
 
         Where the column has a type, a comparison that can use the catalog's index comes first; it also
@@ -101,11 +104,11 @@ class Statements:
         return sql("p.{key} = {text} AND {exact}", key=quoted(self.key), text=text, exact=exact)
 
     @property
-    def _locator(self) -> Sql:
+    def locator(self) -> Sql:
         """What tells a catalog row apart while the transaction lasts."""
         return sql("p.{id}", id=self.table.rowid or quoted(self.key))
 
-    def _at(self, found: Sql) -> Sql:
+    def at(self, found: Sql) -> Sql:
         """Join a catalog row ``p`` to a locator that was stored."""
         if self.table.rowid:
             return sql("p.{id} = {found}", id=self.table.rowid, found=found)
@@ -154,18 +157,20 @@ class Statements:
         return (
             sql(
                 "CREATE TEMP TABLE batchkit_staged (n INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, held INTEGER NOT NULL,"
-                " {columns})",
+                " answer INTEGER NOT NULL, {columns})",
                 columns=joined(", ", [*values, *guards]),
             ),
-            Sql("CREATE TEMP TABLE batchkit_hit (n INTEGER PRIMARY KEY, at, kind TEXT NOT NULL)"),
+            Sql(
+                "CREATE TEMP TABLE batchkit_hit (n INTEGER PRIMARY KEY, at, kind TEXT NOT NULL, told INTEGER)"
+            ),
         )
 
     @property
     def load(self) -> Sql:
-        """Take one row: key, held, values, guard texts."""
+        """Take one row: key, held, answer, values, guard texts."""
         names = [*self._staged(), *self._guards()]
         return sql(
-            "INSERT INTO temp.batchkit_staged (key, held, {names}) VALUES (?, ?, {marks})",
+            "INSERT INTO temp.batchkit_staged (key, held, answer, {names}) VALUES (?, ?, ?, {marks})",
             names=joined(", ", names),
             marks=joined(", ", [Sql("?")] * len(names)),
         )
@@ -188,11 +193,11 @@ class Statements:
             "INSERT INTO temp.batchkit_hit (n, at, kind) SELECT s.n, {locator},"
             " CASE WHEN {same} THEN 'unchanged' WHEN {guard} THEN 'written' ELSE 'conflict' END"
             " FROM temp.batchkit_staged AS s JOIN {table} AS p ON {match} WHERE s.held = 0",
-            locator=self._locator,
+            locator=self.locator,
             same=self._same([sql("s.{v}", v=v) for v in self._staged()]),
             guard=joined(" AND ", guards) if guards else Sql("TRUE"),
             table=self.name,
-            match=self._match(Sql("s.key")),
+            match=self.match(Sql("s.key")),
         )
 
     @property
@@ -229,9 +234,9 @@ class Statements:
                 "INSERT INTO temp.batchkit_hit (n, at, kind) SELECT s.n, {locator}, 'inserted'"
                 " FROM temp.batchkit_staged AS s JOIN {table} AS p ON {match}"
                 " WHERE s.held = 0 AND NOT EXISTS (SELECT 1 FROM temp.batchkit_hit AS h WHERE h.n = s.n)",
-                locator=self._locator,
+                locator=self.locator,
                 table=self.name,
-                match=self._match(Sql("s.key")),
+                match=self.match(Sql("s.key")),
             ),
         )
 
@@ -240,7 +245,7 @@ class Statements:
         """Copy what stands in the catalog beside what will, inside the database."""
         pairs = image_columns(len(self.columns))
         return sql(
-            "INSERT INTO main.batchkit_before (kind, key, {names}) SELECT 'written', s.key, {images}"
+            "INSERT INTO main.batchkit_before (kind, key, answer, {names}) SELECT 'written', s.key, s.answer, {images}"
             " FROM temp.batchkit_hit AS h JOIN temp.batchkit_staged AS s ON s.n = h.n JOIN {table} AS p ON {at}"
             " WHERE h.kind = 'written' ORDER BY h.n",
             names=joined(", ", [name for pair in pairs for name in pair]),
@@ -252,7 +257,7 @@ class Statements:
                 ],
             ),
             table=self.name,
-            at=self._at(Sql("h.at")),
+            at=self.at(Sql("h.at")),
         )
 
     @property
@@ -260,14 +265,14 @@ class Statements:
         """Note the rows that were inserted, each with an image of the whole row."""
         pairs = image_columns(len(self.columns))
         return sql(
-            "INSERT INTO main.batchkit_before (kind, key, image, {names}) SELECT 'inserted', s.key, {image}, {values}"
+            "INSERT INTO main.batchkit_before (kind, key, answer, image, {names}) SELECT 'inserted', s.key, s.answer, {image}, {values}"
             " FROM temp.batchkit_hit AS h JOIN temp.batchkit_staged AS s ON s.n = h.n JOIN {table} AS p ON {at}"
             " WHERE h.kind = 'inserted' ORDER BY h.n",
             names=joined(", ", [after for _, after in pairs]),
             image=self.image,
             values=joined(", ", [sql("p.{c}", c=quoted(column)) for column in self.columns]),
             table=self.name,
-            at=self._at(Sql("h.at")),
+            at=self.at(Sql("h.at")),
         )
 
     @property
@@ -292,7 +297,7 @@ class Statements:
             " WHERE h.kind = 'written' AND {at}",
             table=self.name,
             assign=self._assign([sql("s.{v}", v=v) for v in self._staged()]),
-            at=self._at(Sql("h.at")),
+            at=self.at(Sql("h.at")),
         )
 
     @property
@@ -310,7 +315,7 @@ class Statements:
                 ],
             ),
             table=self.name,
-            match=self._match(Sql("b.key")),
+            match=self.match(Sql("b.key")),
         )
 
     # -- rolling back
@@ -324,9 +329,9 @@ class Statements:
             " FROM main.batchkit_before AS b JOIN {table} AS p ON {match}"
             " WHERE b.id BETWEEN :first AND :last AND ("
             "b.kind = 'written' AND {same} OR b.kind = 'inserted' AND b.image IS {image} AND {childless})",
-            locator=self._locator,
+            locator=self.locator,
             table=self.name,
-            match=self._match(Sql("b.key")),
+            match=self.match(Sql("b.key")),
             same=self._same([sql("b.{a}", a=after) for _, after in pairs]),
             image=self.image,
             childless=self._childless,
@@ -361,7 +366,7 @@ class Statements:
             " WHERE u.kind = 'written' AND {at}",
             table=self.name,
             assign=self._assign([sql("b.{b}", b=before) for before, _ in pairs]),
-            at=self._at(Sql("u.at")),
+            at=self.at(Sql("u.at")),
         )
 
     @property
@@ -370,7 +375,7 @@ class Statements:
         return sql(
             "DELETE FROM {table} AS p WHERE {id} COLLATE BINARY IN (SELECT at FROM temp.batchkit_undo WHERE kind = 'inserted')",
             table=self.name,
-            id=self._locator,
+            id=self.locator,
         )
 
     @property
@@ -381,6 +386,6 @@ class Statements:
             "SELECT count(*) FROM temp.batchkit_undo AS u JOIN main.batchkit_before AS b ON b.id = u.id"
             " JOIN {table} AS p ON {at} WHERE NOT ({same})",
             table=self.name,
-            at=self._at(Sql("u.at")),
+            at=self.at(Sql("u.at")),
             same=self._same([sql("b.{b}", b=before) for before, _ in pairs]),
         )

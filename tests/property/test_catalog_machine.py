@@ -1,4 +1,4 @@
-"""Any history of promotions, rollbacks and other people's edits, against a model of what must stand in the catalog."""
+"""Any history of several runs' promotions, rollbacks and other people's edits, against a model of what must stand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ KEYS = ["a", "A", "a ", "1", "01", "1.0", "é", ""]
 # Values that compare equal in some type and differ in their bytes.
 STORED = st.sampled_from([None, 0, 1, -1, 0.5, 1e300, "", "x", "X", "1", "01", " ", b"", b"x", "x\0y", 2**62])
 ANSWERS = st.sampled_from([None, 0, 1, 0.5, "x", "X", "1", ["x"], True])
-GUARDS = st.sampled_from([None, "1", "2"])
+GUARDS = st.sampled_from([None, None, None, "1"])
+# Run and store. Two are of one store, and two have one name; two other stores' numbers say nothing of each other.
+RUNS = st.sampled_from([("parent", "A"), ("child", "A"), ("parent", "B")])
 
 
 @attrs.frozen
@@ -43,13 +45,24 @@ class Written:
     after: tuple[Image, Image]
 
 
+@attrs.frozen
+class Said:
+    """What a run answered of one row, and which answer of its store that was."""
+
+    x: Any
+    y: Any
+    guard: str | None
+    answer: int
+
+
 @attrs.define
 class Made:
-    """One promotion of the model."""
+    """One promotion of the model; ``covered`` has the number of each answer that the catalog took."""
 
     number: int
+    run: tuple[str, str]
     rows: dict[str, Written]
-    covered: set[str]
+    covered: dict[str, int]
     stands: bool = True
 
 
@@ -63,6 +76,8 @@ class CatalogMachine(RuleBasedStateMachine):
         self.model: dict[str, dict[str, Any]] = {}
         self.stack: list[Made] = []
         self.contents = 0
+        self.said: dict[tuple[str, str], dict[str, Said]] = {}
+        self.answers: dict[str, int] = {}
         self.raw("CREATE TABLE t (k TEXT PRIMARY KEY, x, y INTEGER, g TEXT, note TEXT)")
 
     def teardown(self) -> None:
@@ -86,7 +101,7 @@ class CatalogMachine(RuleBasedStateMachine):
 
     # -- other people
 
-    @initialize(rows=st.dictionaries(st.sampled_from(KEYS), st.tuples(STORED, STORED, GUARDS), max_size=6))
+    @initialize(rows=st.dictionaries(st.sampled_from(KEYS), st.tuples(STORED, STORED, GUARDS), min_size=3))
     def fill(self, rows: dict[str, tuple[Any, Any, Any]]) -> None:
         for key, (x, y, guard) in rows.items():
             self.raw("INSERT INTO t (k, x, y, g) VALUES (?, ?, ?, ?)", (key, x, y, guard))
@@ -117,38 +132,72 @@ class CatalogMachine(RuleBasedStateMachine):
 
     # -- promotions
 
+    def answer(self, run: tuple[str, str], rows: dict[str, tuple[Any, Any, str | None]]) -> None:
+        """Answer rows of a run, or answer them anew."""
+        for key, (x, y, guard) in rows.items():
+            number = self.answers[run[1]] = self.answers.get(run[1], 0) + 1
+            self.said.setdefault(run, {})[key] = Said(x, y, guard, number)
+
+    def overtaken(self, run: tuple[str, str], key: str, answer: int) -> bool:
+        """Tell whether the newest word on a key is another run's, by asking each promotion that stands in turn."""
+        told = False
+        for made in self.stack:
+            number = made.covered.get(key) if made.stands else None
+            if number is None:
+                continue
+            if made.run == run:
+                told = told or number >= answer
+            elif made.run[1] == run[1]:
+                if number > answer:
+                    return True
+            elif told:
+                return True
+        return False
+
     @rule(
-        rows=st.dictionaries(
-            st.sampled_from(KEYS), st.tuples(ANSWERS, ANSWERS, GUARDS, st.booleans()), max_size=6
-        ),
+        run=RUNS,
+        rows=st.dictionaries(st.sampled_from(KEYS), st.tuples(ANSWERS, ANSWERS, GUARDS), max_size=6),
+        holding=st.sets(st.sampled_from(KEYS), max_size=1),
         missing=st.sampled_from(["report", "insert"]),
     )
-    def promote(self, rows: dict[str, tuple[Any, Any, str | None, bool]], missing: str) -> None:
+    def promote(
+        self,
+        run: tuple[str, str],
+        rows: dict[str, tuple[Any, Any, str | None]],
+        holding: set[str],
+        missing: str,
+    ) -> None:
+        self.answer(run, rows)
         self.contents += 1
         content = Digest(f"{self.contents:064d}")
-        note = Note(run="r", receipt=content, content=content, fields=("x", "y"), partial=True)
+        name, store = run
+        note = Note(run=name, store=store, receipt=content, content=content, fields=("x", "y"), partial=True)
+        known = self.said.get(run, {})
         staged = [
-            StagedRow(key, None if held else {"x": x, "y": y}, {"g": guard})
-            for key, (x, y, guard, held) in rows.items()
+            StagedRow(
+                key, None if key in holding else {"x": said.x, "y": said.y}, {"g": said.guard}, said.answer
+            )
+            for key, said in known.items()
         ]
         want: dict[str, set[str]] = {
             kind: set() for kind in ("written", "inserted", "unchanged", "conflict", "absent", "held_back")
         }
-        images = {key: self.stored(x, y) for key, (x, y, _, _) in rows.items()}
-        made = Made(0, {}, set())
-        for key, (_, _, guard, held) in rows.items():
+        images = {key: self.stored(said.x, said.y) for key, said in known.items()}
+        made = Made(0, run, {}, {})
+        for key, said in known.items():
             there = self.model.get(key)
-            if held:
+            if key in holding:
                 kind = "held_back"
             elif there is None:
                 kind = "inserted" if missing == "insert" else "absent"
             elif there["image"] == images[key]:
                 kind = "unchanged"
             else:
-                kind = "written" if there["g"] == guard else "conflict"
+                stale = there["g"] != said.guard or self.overtaken(run, key, said.answer)
+                kind = "conflict" if stale else "written"
             want[kind].add(key)
             if kind in ("written", "inserted", "unchanged"):
-                made.covered.add(key)
+                made.covered[key] = said.answer
             if kind in ("written", "inserted"):
                 made.rows[key] = Written(there["image"] if there else None, images[key])
                 self.model[key] = {**(there or {"g": None, "note": None}), "image": images[key]}
@@ -163,7 +212,7 @@ class CatalogMachine(RuleBasedStateMachine):
         assert {kind: getattr(tried, kind) for kind in want} == {
             kind: len(keys) for kind, keys in want.items()
         }
-        assert promotion.staged == len(rows)
+        assert promotion.staged == len(known)
         again = self.target(missing).promote(note, staged)
         assert again.repeated
         assert again == promotion
@@ -206,7 +255,7 @@ class CatalogMachine(RuleBasedStateMachine):
     def roll_back_one(self, data: st.DataObject) -> None:
         made = data.draw(st.sampled_from(self.stack))
         later = [other for other in self.stack if other.number > made.number and other.stands]
-        if made.stands and any(other.covered & made.rows.keys() for other in later):
+        if made.stands and any(other.covered.keys() & made.rows.keys() for other in later):
             with pytest.raises(TargetError, match="came after"):
                 self.target("report").rollback(made.number)
             return
@@ -252,5 +301,5 @@ class CatalogMachine(RuleBasedStateMachine):
 
 TestCatalogMachine = CatalogMachine.TestCase
 TestCatalogMachine.__doc__ = (
-    "Whatever happens, values come back byte for byte and nobody's edit is overwritten."
+    "Whatever happens, values come back byte for byte, and neither an edit nor a newer answer is overwritten."
 )

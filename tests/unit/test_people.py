@@ -519,3 +519,27 @@ def test_a_promoted_answer_is_not_undone(run: Run[Attributes], tmp_path: Path) -
         queue.undo("A-1", by="ann")
     queue.undo("A-2", by="ann")
     assert (outcome(run, "A-1")[0], outcome(run, "A-2")[0]) == (Outcome.SUCCEEDED, Outcome.HUMAN_QUEUED)
+
+
+def test_a_correction_outlives_the_next_promotion(run: Run[Attributes], tmp_path: Path) -> None:
+    """A run whose queue was answered after a slice of it was corrected is promoted anew around the correction."""
+    shop = tmp_path / "shop.db"
+    with closing(sqlite3.connect(shop)) as db, db:
+        db.execute("CREATE TABLE products (sku TEXT PRIMARY KEY, category TEXT)")
+        db.executemany("INSERT INTO products VALUES (?, '')", [("A-3",), ("A-1",)])
+    target = SQLiteTarget(shop, "products", "sku", columns={"category": "category"})
+    run.wait(progress="none")
+    assert run.promote(target).written == 1
+    fix = run.rows(keys=["A-3"]).rerun("fix", rows=[{"sku": "A-3", "title": "EMPTY"}], unlocked=True)
+    fix.wait(progress="none")
+    fix.queue().judge("A-3", "answer", by="ann", output=RIGHT)
+    assert fix.promote(target).written == 1
+    run.queue().judge("A-1", "answer", by="ann", output=RIGHT)
+    again = run.promote(target)
+    assert (list(again.keys("written")), list(again.keys("conflict"))) == (["A-1"], ["A-3"])
+    with closing(sqlite3.connect(shop)) as db:
+        assert db.execute("SELECT * FROM products ORDER BY sku").fetchall() == [
+            ("A-1", "Cables"),
+            ("A-3", "Cables"),
+        ]
+    assert run.reconcile().balanced

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +25,8 @@ from batchkit.spec import Spec
 from batchkit.standing import scope_of
 from batchkit.states import RowEvent, RunState
 from batchkit.storage.sqlite import SQLiteStore
-from batchkit.targets import OutputField
+from batchkit.targets import Note, OutputField, Promotion, StagedRow
+from batchkit.targets.sqlite import SQLiteTarget
 from batchkit.testing.target_catalogs import SQLiteCatalog
 from batchkit.tier import Tier
 
@@ -169,6 +171,33 @@ def test_a_later_receipt_of_the_same_rows(store: SQLiteStore, catalog: SQLiteCat
     first = promoter.promote(run, SPEC, target, receipt=issue("1" * 64, 0))
     assert promoter.promote(run, SPEC, target, receipt=issue("1" * 64, 1)) == first
     assert not promoter.promote(run, SPEC, target, receipt=issue("2" * 64, 1)).repeated
+
+
+def test_answers_are_numbered_by_their_store(
+    tmp_path: Path, store: SQLiteStore, catalog: SQLiteCatalog
+) -> None:
+    """A row goes with the number of its answer, and a store is told from others, also where it was moved to."""
+    seen: list[tuple[Note, list[StagedRow]]] = []
+
+    class Seeing(SQLiteTarget):
+        def promote(self, note: Note, rows: Iterable[StagedRow], *, dry_run: bool = False) -> Promotion:
+            kept = list(rows)
+            seen.append((note, kept))
+            return super().promote(note, kept, dry_run=dry_run)
+
+    target = Seeing(catalog.path, "products", "sku")
+    with closing(SQLiteStore(tmp_path / "one.db")) as one:
+        run = freeze(one, ["a", "b"])
+        one.open_run(NewRun(name="later", spec=SPEC.fingerprint))
+        Promoter(one).promote(run, SPEC, target, receipt=RECEIPT, where=lambda out: out.score)
+    (tmp_path / "moved").mkdir()
+    with closing(SQLiteStore((tmp_path / "one.db").rename(tmp_path / "moved" / "two.db"))) as moved:
+        Promoter(moved).promote(moved.runs(name="nightly")[0], SPEC, target, receipt=Digest("e" * 64))
+    Promoter(store).promote(freeze(store, ["a"]), SPEC, target, receipt=RECEIPT)
+    origins = [note.store for note, _ in seen]
+    assert origins[0] == origins[1] != origins[2]
+    assert all(origins)
+    assert [row.answer for row in seen[1][1]] == [1, 2]
 
 
 def test_held_back_by_a_predicate(store: SQLiteStore, catalog: SQLiteCatalog) -> None:

@@ -40,8 +40,8 @@ def db(tmp_path: Path) -> Db:
     return Db(tmp_path / "catalog.db")
 
 
-def note(content: str = "one", fields: tuple[str, ...] = ("x",)) -> Note:
-    return Note(run="r", receipt=Digest(content), content=Digest(content), fields=fields)
+def note(content: str = "one", fields: tuple[str, ...] = ("x",), run: str = "r") -> Note:
+    return Note(run=run, receipt=Digest(content), content=Digest(content), fields=fields)
 
 
 def rows(**values: Any) -> list[StagedRow]:
@@ -243,6 +243,61 @@ def test_columns_that_take_the_names_of_the_row_id(db: Db) -> None:
     promotion = db.target().promote(note(), rows(a="new", b="newer"))
     assert db.run("SELECT k, x FROM t ORDER BY k") == [("a", "new"), ("b", "newer")]
     assert promotion.rollback().restored == 2
+
+
+# -- several runs
+
+
+def staged(key: str, value: str, answer: int) -> StagedRow:
+    return StagedRow(key, {"x": value}, {}, answer)
+
+
+@pytest.mark.parametrize("suffix", ["", "WITHOUT ROWID"])
+def test_runs_that_find_rows_by_different_columns(db: Db, suffix: str) -> None:
+    """A newer answer stands in an older one's way also where its run found the row by another key column."""
+    db.run(f"CREATE TABLE t (k TEXT PRIMARY KEY, ean INTEGER UNIQUE, x TEXT) {suffix}")
+    db.run("INSERT INTO t VALUES ('7', 11, 'old'), ('b', 7, 'old'), ('c', 13, 'old')")
+    db.target(key="ean").promote(note("one", run="child"), [staged("11", "new", 5), staged("13", "new", 5)])
+    rows = [staged("7", "older", 2), staged("b", "older", 2), staged("c", "newest", 6)]
+    made = db.target().promote(note("two", run="parent"), rows)
+    assert (list(made.keys("conflict")), list(made.keys("written"))) == (["7"], ["b", "c"])
+    assert db.run("SELECT k, x FROM t ORDER BY k") == [("7", "new"), ("b", "older"), ("c", "newest")]
+
+
+def test_a_key_column_that_was_dropped(db: Db) -> None:
+    """A promotion whose key column is gone stands in nobody's way: which rows it covers cannot be told."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, ean TEXT, x TEXT)", "CREATE UNIQUE INDEX u ON t (ean)")
+    db.run("INSERT INTO t VALUES ('a', '1', 'old')")
+    db.target(key="ean").promote(note("one", run="child"), [staged("1", "new", 5)])
+    db.run("DROP INDEX u", "ALTER TABLE t RENAME ean TO barcode")
+    assert db.target().promote(note("two", run="parent"), [staged("a", "older", 2)]).written == 1
+
+
+def test_tables_of_the_first_version(db: Db) -> None:
+    """Promotions that a catalog of version 0.1.0 remembers are listed, built upon and undone."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', 'old')")
+    first = db.target().promote(note("one", run="one"), [staged("a", "one", 0)])
+    db.run(
+        "ALTER TABLE batchkit_promotion DROP COLUMN store",
+        "ALTER TABLE batchkit_promotion DROP COLUMN newest",
+        "ALTER TABLE batchkit_before DROP COLUMN answer",
+    )
+    assert db.target().promotions() == [first]
+    rows = [staged("a", "two", 2)]
+    assert db.target().promote(note("two", run="two"), rows, dry_run=True).written == 1
+    assert db.target().promote(note("two", run="two"), rows).written == 1
+    assert db.target().promote(note("three", run="one"), [staged("a", "one", 1)]).conflict == 1
+    assert db.target().rollback(to=1).restored == 2
+    assert db.run("SELECT x FROM t") == [("old",)]
+
+
+def test_the_plan_looks_at_other_promotions(db: Db) -> None:
+    """The plan shows how newer answers are found, once promotions stand."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', 'old')")
+    assert not any("b.answer > s.answer" in sql for sql in db.target().plan(("x",), 10).sql)
+    for number in (1, 2):
+        db.target().promote(note(f"{number}"), [staged("a", f"{number}", number)])
+    assert sum("b.answer > s.answer" in sql for sql in db.target().plan(("x",), 10).sql) == 1
 
 
 # -- names

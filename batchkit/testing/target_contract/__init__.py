@@ -11,16 +11,27 @@
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"batchkit.testing.target_contract.{part}" for part in ("checking", "writing", "repeating", "undoing"))
+    *(
+        f"batchkit.testing.target_contract.{part}"
+        for part in ("checking", "writing", "precedence", "repeating", "undoing")
+    )
 )
 
 from batchkit.testing.target_contract.checking import CheckContract  # noqa: E402 (asserts are rewritten at import)
+from batchkit.testing.target_contract.precedence import PrecedenceContract  # noqa: E402
 from batchkit.testing.target_contract.repeating import RepeatContract  # noqa: E402
 from batchkit.testing.target_contract.undoing import RollbackContract  # noqa: E402
 from batchkit.testing.target_contract.writing import WriteContract  # noqa: E402
 
-__all__ = ["CheckContract", "RepeatContract", "RollbackContract", "TargetContract", "WriteContract"]
+__all__ = [
+    "CheckContract",
+    "PrecedenceContract",
+    "RepeatContract",
+    "RollbackContract",
+    "TargetContract",
+    "WriteContract",
+]
 
 
-class TargetContract(CheckContract, WriteContract, RepeatContract, RollbackContract):
+class TargetContract(CheckContract, WriteContract, PrecedenceContract, RepeatContract, RollbackContract):
     """Inherit, and give a ``catalog`` fixture."""

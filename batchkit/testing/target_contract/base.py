@@ -24,19 +24,34 @@ def digest(text: str) -> Digest:
 
 
 def note(
-    content: str = "one", *, run: str = "nightly", fields: tuple[str, ...] = FIELDS, partial: bool = False
+    content: str = "one",
+    *,
+    run: str = "nightly",
+    fields: tuple[str, ...] = FIELDS,
+    partial: bool = False,
+    store: str = "A",
 ) -> Note:
     """Give what a promotion is about."""
     return Note(
-        run=run, receipt=digest(f"receipt {content}"), content=digest(content), fields=fields, partial=partial
+        run=run,
+        receipt=digest(f"receipt {content}"),
+        content=digest(content),
+        fields=fields,
+        partial=partial,
+        store=store,
     )
 
 
 def staged(
-    key: str, category: str | None = "Audio", score: int = 1, *, guard: Mapping[str, str | None] | None = None
+    key: str,
+    category: str | None = "Audio",
+    score: int = 1,
+    *,
+    guard: Mapping[str, str | None] | None = None,
+    answer: int = 0,
 ) -> StagedRow:
     """Give a staged row."""
-    return StagedRow(key, {"category": category, "score": score, "features": ["a", "b"]}, guard or {})
+    return StagedRow(key, {"category": category, "score": score, "features": ["a", "b"]}, guard or {}, answer)
 
 
 class TargetCase:
