@@ -7,13 +7,12 @@ nor request bodies enter an error or a log line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from batchkit.api_answers import (
-    MOST_ANSWER,
     causes_of,
     chain_of,
     content_of,
@@ -22,6 +21,7 @@ from batchkit.api_answers import (
     json_object,
     number,
     parse,
+    read_capped,
     status_error,
 )
 from batchkit.body import GuardedBody
@@ -209,6 +209,16 @@ class Gateway:
         """
         return self._answered(self._get(f"/v1/models/{quote(name, safe='')}"))
 
+    def models(self) -> tuple[str, ...]:
+        """List the names of the models that the API knows, newest first.
+
+        Raises:
+            ProviderError: the API refused, failed or could not be reached.
+        """
+        listed = self._answered(self._get("/v1/models", {"limit": 1000})).get("data")
+        items = listed if isinstance(listed, list) else []
+        return tuple(str(item["id"]) for item in items if isinstance(item, dict) and "id" in item)
+
     def create(self, body: GuardedBody, *, timeout: float = READ_TIMEOUT) -> CreateAnswer:
         """Send a create once and say what happened. Raises only for what is no trouble of the provider.
 
@@ -247,7 +257,7 @@ class Gateway:
                 return CreateAnswer(handed_over=body.handed_over, causes=causes_of(error))
             response = wrapped.http_response
             try:
-                content = _read_capped(response, self._clock.monotonic, timeout)
+                content = read_capped(response, self._clock.monotonic, timeout)
             except Exception as error:
                 return CreateAnswer(handed_over=body.handed_over, causes=causes_of(error))
             finally:
@@ -383,15 +393,3 @@ def _chunks(response: httpx2.Response) -> Iterator[bytes]:
         yield from response.iter_bytes()
     except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
         raise ProviderError(f"the result stream broke off ({chain_of(error)})") from None
-
-
-def _read_capped(response: httpx2.Response, monotonic: Callable[[], float], timeout: float) -> bytes:
-    until = monotonic() + timeout
-    parts: list[bytes] = []
-    held = 0
-    for chunk in response.iter_bytes():
-        parts.append(chunk)
-        held += len(chunk)
-        if held > MOST_ANSWER or monotonic() > until:
-            break
-    return b"".join(parts)

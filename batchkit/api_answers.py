@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -101,3 +101,16 @@ def date_of(response: httpx2.Response) -> float | None:
         return parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError):
         return None
+
+
+def read_capped(response: httpx2.Response, monotonic: Callable[[], float], timeout: float) -> bytes:
+    """Read an answer's beginning, for so many seconds at most."""
+    until = monotonic() + timeout
+    parts: list[bytes] = []
+    held = 0
+    for chunk in response.iter_bytes():
+        parts.append(chunk)
+        held += len(chunk)
+        if held > MOST_ANSWER or monotonic() > until:
+            break
+    return b"".join(parts)

@@ -15,6 +15,7 @@ from batchkit.errors import LeaseLost, ProviderError, StoreError
 from batchkit.ids import RunId
 from batchkit.judgements import settle_judgements
 from batchkit.model import BatchWhere, Lease, Need, NewEvent, Run, RunFacts, Settled, Tally, Where
+from batchkit.modelcheck import CODE, OVERRULED
 from batchkit.progress import Progress
 from batchkit.reasons import Reason
 from batchkit.receipt import issue_receipt
@@ -310,7 +311,7 @@ class Pass(Generic[T]):
             )
             pending -= sent.rows + sent.quarantined
             if sent.need is not None:
-                self._pause(sent.need)
+                self._pause(sent.need, {OVERRULED: True} if sent.need.code == CODE else None)
                 return
             if sent.batch is None and not sent.quarantined:
                 self._wait(self._next_try(sent))

@@ -46,6 +46,7 @@ from batchkit.model import (
     Place,
     Run,
 )
+from batchkit.modelcheck import OVERRULED, ModelCheck
 from batchkit.planner import Limits, Plan, plan
 from batchkit.prices import Price
 from batchkit.recording import WAITING, Recorder, Sent, refuse_rows, unlisted
@@ -124,6 +125,7 @@ class ChunkedSubmitter(Generic[T]):
         self._resolver = Resolver(store, self._gateway, self._watcher, grace=grace, cheap_grace=cheap_grace)
         self._builder = builder
         self._copies = Copies(store, builder)
+        self._models = ModelCheck(builder.spec.tiers)
         self._recorder = Recorder(store)
         self._requests = Requests(store, builder, prices or {})
 
@@ -188,6 +190,8 @@ class ChunkedSubmitter(Generic[T]):
             need = self._copies.look(gateway, run, page, batches)
         except ProviderError as error:
             return unlisted(error, self._store.now())
+        if need is None and not run.options.get(OVERRULED):
+            need = self._models.look(gateway)
         if need is not None:
             return Sent(need=need)
         self._watcher.notice(lease, run, page.place, page.items, batches)

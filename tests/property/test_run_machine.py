@@ -22,6 +22,7 @@ from batchkit.contract import Contract
 from batchkit.errors import NotBalanced, TargetError
 from batchkit.ids import BatchId, RowId
 from batchkit.model import Batch, BatchWhere, ResultView, RowView, Where
+from batchkit.progress import Progress
 from batchkit.prompt import Prompt
 from batchkit.run import Run
 from batchkit.source import Record
@@ -226,11 +227,17 @@ class RunMachine(RuleBasedStateMachine):
             with closing(sqlite3.connect(self.catalog)) as db, db:
                 db.execute("INSERT INTO t VALUES (?, ?)", (key, f"before {key}"))
 
+    def step(self, number: int) -> Progress:
+        """Make a pass: it leaves a run done, with somebody to ask, or with a time for the next one."""
+        progress = self.run_of(number).advance()
+        assert progress.done or progress.needs or progress.wake_at is not None, progress
+        return progress
+
     @rule(number=st.integers(0, 1), passes=st.sampled_from([40, 10, 3, 1]))
     def go_on(self, number: int, passes: int) -> None:
         """A process makes some passes, and sleeps between them as it is told."""
         for _ in range(passes):
-            progress = self.run_of(number).advance()
+            progress = self.step(number)
             if progress.wake_at is None:
                 break
             self.clock.sleep(min(max(progress.wake_at - self.clock.now(), 1.0), 300.0))
@@ -267,7 +274,7 @@ class RunMachine(RuleBasedStateMachine):
 
         self.faults.rules.append(rule)
         with self.mortal(number):
-            self.run_of(number).advance()
+            self.step(number)
 
     @rule(number=st.integers(0, 1), cut=st.integers(0, 2_000), silent=st.booleans())
     def cut_a_stream(self, number: int, cut: int, silent: bool) -> None:
@@ -288,7 +295,7 @@ class RunMachine(RuleBasedStateMachine):
 
         self.faults.rules.append(rule)
         with self.mortal(number):
-            self.run_of(number).advance()
+            self.step(number)
 
     @rule(
         number=st.integers(0, 1),
@@ -307,7 +314,7 @@ class RunMachine(RuleBasedStateMachine):
 
         self.faults.rules.append(rule)
         with self.mortal(number):
-            self.run_of(number).advance()
+            self.step(number)
 
     @rule(number=st.integers(0, 1), late=st.booleans())
     def move_at_once(self, number: int, late: bool) -> None:
@@ -319,12 +326,12 @@ class RunMachine(RuleBasedStateMachine):
                 inside.append(True)
                 if late:
                     self.clock.sleep(90.0)
-                self.run_of(1 - number).advance()
+                self.step(1 - number)
             return None
 
         self.faults.rules.append(rule)
         with self.mortal(number):
-            self.run_of(number).advance()
+            self.step(number)
 
     @rule(seconds=st.sampled_from([1.0, 61.0, 600.0, HOUR, 12 * HOUR]))
     def time_goes_by(self, seconds: float) -> None:
@@ -334,7 +341,7 @@ class RunMachine(RuleBasedStateMachine):
     def pause(self, number: int, stays: bool) -> None:
         """Somebody asks for a pause, and mostly thinks better of it."""
         self.run_of(number).pause("a whim")
-        self.run_of(1 - number).advance()
+        self.step(1 - number)
         if not stays:
             self.run_of(1 - number).unpause("thought better of it")
 

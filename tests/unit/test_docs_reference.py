@@ -106,7 +106,7 @@ def test_every_reason_a_page_names_exists() -> None:
     families = "|".join(sorted({reason.family for reason in Reason}))
     known = {reason.value for reason in Reason}
     events = _events()
-    needs = {"api.refused", "api.workspace"}
+    needs = {"api.model", "api.refused", "api.workspace"}
     files = {"catalog.py", "catalog.db"}
     for page in PAGES:
         named = set(re.findall(rf"`((?:{families})\.[a-z_]+)`", page.read_text(encoding="utf-8")))

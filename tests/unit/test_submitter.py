@@ -13,6 +13,7 @@ from batchkit.api import Gateway
 from batchkit.errors import LeaseLost, StoreError, UsageError
 from batchkit.ids import BatchId
 from batchkit.model import BatchFacts, DocKind
+from batchkit.modelcheck import OVERRULED
 from batchkit.reasons import Reason
 from batchkit.resolver import trail_of
 from batchkit.states import BatchState, RowState
@@ -651,7 +652,7 @@ def test_an_unknown_price_is_refused_under_a_cap_only() -> None:
 
     submitter = ChunkedSubmitter(rig.store, rig.gateway, builder=RequestBuilder(odd), clock=rig.clock)
     with pytest.raises(UsageError, match="some-other-model"):
-        submitter.send(rig.take(), rig.run, cap=10**12)
+        submitter.send(rig.take(), attrs.evolve(rig.run, options={OVERRULED: True}), cap=10**12)
     assert rig.batches == []
 
 
@@ -679,7 +680,7 @@ def test_head_and_post_carry_one_credential() -> None:
     rig.gateway = Gateway(client, clock=rig.clock)
     rig.rebuild()
     assert rig.send().rows == 10
-    assert len(tokens) == 2
+    assert len(tokens) == 4  # the list, both models, the create
     assert len(set(tokens)) == 1
 
 
@@ -725,13 +726,15 @@ def test_strangers_are_opened_once_before_the_first_create() -> None:
 
 
 def test_an_ordinary_send_asks_for_one_list_and_nothing_else() -> None:
-    """A send makes one GET and one POST, with the watches of all batches before it open."""
+    """A send makes one GET and one POST, with the watches of all batches before it open; the first asks after models."""
     rig = Rig(500, max_rows=100)
     while rig.send().batch is not None:
         pass
-    assert rig.faults.seen == [("GET", "/v1/messages/batches"), ("POST", "/v1/messages/batches")] * len(
-        rig.batches
-    )
+    models = [("GET", f"/v1/models/{tier.model}") for tier in rig.spec.tiers]
+    assert rig.faults.seen[1:3] == models
+    ordinary = [call for call in rig.faults.seen if call not in models]
+    assert len(ordinary) == len(rig.faults.seen) - 2
+    assert ordinary == [("GET", "/v1/messages/batches"), ("POST", "/v1/messages/batches")] * len(rig.batches)
 
 
 def test_a_cheap_batch_need_not_wait_out_the_grace() -> None:
