@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -18,6 +18,7 @@ from batchkit.states import UNRESOLVED, BatchState, RowState, RunState
 from batchkit.storage import DocumentStore, Store
 
 ENDED: Final = frozenset({BatchState.ENDED, BatchState.COLLECTED, BatchState.LATE})
+_HOUR: Final = 3_600.0
 RUNNING: Final = frozenset({BatchState.LIVE})
 
 
@@ -112,6 +113,22 @@ def blocking(store: Store, run: Run, batches: Sequence[Batch]) -> Batch | None:
     return None
 
 
+def neglected(store: Store, run: Run, batches: Sequence[Batch]) -> Batch | None:
+    """Give a batch of another run whose create is unresolved, and which nobody has looked after for an hour.
+
+    Until somebody moves that run on, nothing of this one is sent; its own mover would wait without end or word.
+    """
+    now, places = store.now(), {batch.place.base_url for batch in batches}
+    for batch in store.batches(BatchWhere(states=UNRESOLVED)):
+        doubt = batch.notes.get("doubt")
+        asked = doubt.get("asked_at") if isinstance(doubt, Mapping) else None
+        looked = asked if isinstance(asked, int | float) else (batch.sent_at or batch.created_at)
+        same_place = not places or batch.place.base_url in places
+        if batch.run != run.id and same_place and now - looked > _HOUR and store.holder(batch.run) is None:
+            return batch
+    return None
+
+
 def progress_of(
     store: Store,
     run: Run,
@@ -139,6 +156,9 @@ def progress_of(
         # It is decided about in the run that it belongs to.
         owner = next(other.name for other in store.runs() if other.id == blocker.run)
         found += [_addressed(blocker.need, where, owner)] if blocker.need is not None else []
+    elif tally.in_state(RowState.PENDING) and (left := neglected(store, run, batches)) is not None:
+        owner = next(other.name for other in store.runs() if other.id == left.run)
+        found.append(_neglected_need(left, owner))
     needs = tuple(_addressed(need, where, run.name) for need in found)
     cap = read_cap(store)
     sent = [batch.sent_at for batch in running if batch.sent_at is not None]
@@ -165,6 +185,16 @@ def progress_of(
         hard_end_at=min(ends, default=None),
         now=store.now(),
         where=where,
+    )
+
+
+def _neglected_need(batch: Batch, owner: str) -> Need:
+    return Need(
+        who="person",
+        why=f"batch {batch.id} of {owner!r} may or may not exist remotely, and nobody has moved that run for an hour; "
+        "nothing new is sent before that is settled",
+        fix=f"move it on: flow.resume({owner!r}).wait(), or flow.work()",
+        code="doubt.neglected",
     )
 
 

@@ -380,6 +380,25 @@ def test_a_hold_is_told_to_the_runs_it_blocks(make: Callable[..., Shop]) -> None
     assert shop.faults.posts == 1
 
 
+def test_a_doubt_that_nobody_looks_after_is_told_to_the_runs_it_blocks(make: Callable[..., Shop]) -> None:
+    """A run that waits for another one's doubt says so once nobody has moved that one for an hour, and then goes on."""
+    shop = make()
+    first = shop.start("first", rows=3)
+    shop.faults.rules.append(lost)
+    first.advance()
+    shop.faults.rules.clear()
+    second = shop.start("second", rows=words(3, start=100))
+    assert second.wait(timeout=1_800.0, progress="none").needs == ()
+    progress = second.wait(timeout=3_600.0, progress="none")
+    (need,) = progress.needs
+    assert (progress.state, need.code) == ("held", "doubt.neglected")
+    assert progress.wake_at is not None
+    assert "flow.resume('first').wait()" in need.fix
+    assert first.wait(progress="none").done
+    assert second.wait(progress="none").done
+    assert shop.paid == 6
+
+
 def test_a_queue_filled_by_another_run_is_waited_for(make: Callable[..., Shop]) -> None:
     """Where another run's batches fill the queue, a run looks again in a minute instead of giving up."""
     shop = make()
