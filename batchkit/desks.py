@@ -13,6 +13,7 @@ from batchkit.judgements import (
     Judgement,
     Ledger,
     has_unsettled,
+    promotions_noted,
     settle_judgements,
     shown_hash,
     unsettled_judgements,
@@ -191,12 +192,14 @@ class QueueDesk:
                 f"row {row.key!r}: the run was promoted after that answer was given, so it may stand in a catalog. Correct "
                 f"it by a run of its own: rows(keys=[{row.key!r}]).rerun(...), and promote that"
             )
-        made = Judgement(key=row.key, decision="undo", by=by, at=self._store.now())
+        made = Judgement(
+            key=row.key, decision="undo", by=by, at=self._store.now(), promotions=self._promotions()
+        )
         return self.write([made])
 
     def _promotions(self) -> int:
         """Count the run's promotions. Whether one was rolled back only the catalog knows; it counts all the same."""
-        return len(self._store.docs(DocKind.PROMOTION, scope=scope_of(self._id)))
+        return promotions_noted(self._store, self._id)
 
     def _fresh(self) -> Run:
         return self._store.runs(name=self._name)[0]

@@ -12,7 +12,7 @@ import attrs
 from typing_extensions import assert_never
 
 from batchkit.errors import UsageError
-from batchkit.ids import ResultId, RowId, RowKey
+from batchkit.ids import ResultId, RowId, RowKey, RunId
 from batchkit.model import DocKind, Lease, NewEvent, ResultView, RowView, Run, RunFacts, Settled
 from batchkit.reasons import Reason
 from batchkit.spec import Spec
@@ -147,6 +147,11 @@ def unsettled_judgements(store: DocumentStore, run: Run) -> Mapping[str, Sequenc
     return Ledger(store, scope_of(run.id), after=str(run.options.get(_SEEN, ""))).standing()
 
 
+def promotions_noted(store: DocumentStore, run: RunId) -> int:
+    """Count a run's promotions. Whether one was rolled back only the catalog knows; it counts all the same."""
+    return len(store.docs(DocKind.PROMOTION, scope=scope_of(run)))
+
+
 def has_unsettled(store: DocumentStore, run: Run) -> bool:
     """Tell whether any decision about a run's rows, an undo included, waits to be settled."""
     seen = str(run.options.get(_SEEN, ""))
@@ -205,12 +210,17 @@ def _settle(
     rows = {row.id: row for row in store.rows(sorted(set(found.values())), source=True, results=True)}
     undone = {found[RowKey(j.key)] for _, j in part if j.decision == "undo" and RowKey(j.key) in found}
     before = _before_people(store, run, undone)
+    promoted = promotions_noted(store, run.id) if undone else 0
     page: list[Settled] = []
     ids: dict[int, str] = {}
     refused: list[NewEvent] = []
     for id_, judgement in part:
         row = rows.get(found[RowKey(judgement.key)]) if RowKey(judgement.key) in found else None
-        settled = "no such row" if row is None else judged(spec, row, judgement, before.get(row.id))
+        settled = (
+            "no such row"
+            if row is None
+            else judged(spec, row, judgement, before.get(row.id), promoted=promoted)
+        )
         if isinstance(settled, str):
             refused.append(_refused(id_, settled))
         else:
@@ -240,7 +250,12 @@ def _before_people(store: Store, run: Run, rows: Set[RowId]) -> dict[RowId, Resu
 
 
 def judged(
-    spec: Spec[Any], row: RowView, judgement: Judgement, before: ResultView | None = None
+    spec: Spec[Any],
+    row: RowView,
+    judgement: Judgement,
+    before: ResultView | None = None,
+    *,
+    promoted: int = 0,
 ) -> Settled | str:
     """Give what a decision does to a row of a queue, or why it does nothing.
 
@@ -249,10 +264,13 @@ def judged(
         row: As the store has it now, with source and results.
         judgement: What was decided.
         before: What sent the row to a person; None where no model was asked.
+        promoted: How often the run has been promoted by now.
     """
     if judgement.decision == "undo":
         if row.state is not RowState.SUCCEEDED or not row.by:
             return "only a person's answer can be undone"
+        if promoted > judgement.promotions:
+            return "the run was promoted since, so the answer may stand in a catalog"
         values = row.id, RowEvent.ANSWER_UNDONE
         if before is None:
             return Settled(*values, Reason.INPUT_SPARSE, row.tier, row.tries, row.resends)

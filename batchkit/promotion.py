@@ -13,6 +13,7 @@ import attrs
 from batchkit.contract import Contract
 from batchkit.errors import NotBalanced, StoreError, UsageError
 from batchkit.ids import Digest, RowId
+from batchkit.judgements import has_unsettled
 from batchkit.model import DocKind, Run, Where
 from batchkit.spec import Spec
 from batchkit.standing import scope_of
@@ -82,7 +83,7 @@ class Promoter:
             dry_run: count, and change nothing.
 
         Raises:
-            NotBalanced: the run is not closed.
+            NotBalanced: the run is not closed, or what somebody decided about its rows is not settled.
             UsageError: a guard column was not frozen with the rows, or ``where`` raised.
             StoreError: rows changed while they were read; nothing was written.
             TargetError: the catalog refused; nothing was written.
@@ -91,6 +92,11 @@ class Promoter:
             raise NotBalanced(
                 f"run {run.name!r} is {run.state.value}: rows are still open, and promotion waits for the proof."
                 " Nothing was changed. Go on with run.wait()."
+            )
+        if _decisions_wait(self._store, run):
+            raise NotBalanced(
+                f"run {run.name!r}: somebody took an answer back or gave one, and that is not settled yet. Nothing was"
+                " changed. Whoever moves the run settles it: run.wait(), then promote again."
             )
         note = Note(
             run=run.name,
@@ -153,9 +159,9 @@ class _Staged(Generic[T]):
                     yield StagedRow(row.key, contract.dump(output), frozen, row.result or 0)
             count += len(page)
             after = page[-1].id
-        if count != expected:
+        if count != expected or _decisions_wait(self.store, self.run):
             raise StoreError(
-                f"run {self.run.name!r} had {expected:,} staged rows and {count:,} were read: somebody's answer came in"
+                f"run {self.run.name!r} had {expected:,} staged rows and {count:,} were read: somebody's decision came in"
                 " between. Nothing was written. Reconcile again, then promote again."
             )
 
@@ -185,6 +191,11 @@ class _Staged(Generic[T]):
                     f" Freeze it: Spec(..., metadata=[{name!r}])"
                 )
         return fields
+
+
+def _decisions_wait(store: Store, run: Run) -> bool:
+    """Tell whether somebody has decided about a row by now and nobody has settled it."""
+    return has_unsettled(store, store.runs(name=run.name)[0])
 
 
 def output_fields(contract: Contract[Any]) -> tuple[OutputField, ...]:

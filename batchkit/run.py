@@ -125,18 +125,23 @@ class Run(RunView[T], Generic[T]):
     ) -> Promotion:
         """Write the staged answers to a catalog in one transaction that can be undone.
 
+        What people decided meanwhile is settled first, so that an answer that was taken back is not promoted.
+
         Args:
             target: the catalog.
             where: promote only rows for whose output this is true; the others are *held back*.
             dry_run: say what would be written, write nothing.
 
         Raises:
-            NotBalanced: rows are still open, or the four equations do not hold.
+            NotBalanced: rows are still open, the four equations do not hold, or somebody else moves the run
+                while decisions wait to be settled.
             TargetError: the catalog cannot take the rows; nothing was written.
         """
+        from batchkit.desks import QueueDesk
         from batchkit.promotion import Promoter
         from batchkit.reconciler import Reconciler
 
+        QueueDesk(self._store, self.record, self._spec).settle()
         record = self.record
         if record.state is not RunState.CLOSED:
             raise NotBalanced(self._not_balanced())

@@ -17,6 +17,7 @@ from batchkit.progress import EXIT_BROKEN, EXIT_DONE, EXIT_PERSON
 from batchkit.standing import read_cap
 from batchkit.states import RunState
 from batchkit.storage import Store
+from batchkit.targets import RolledBack
 from batchkit.targets.sqlite import SQLiteTarget
 from batchkit.view import RunView, attach, open_existing, set_cap
 
@@ -145,7 +146,10 @@ def rollback(options: argparse.Namespace) -> int:
     view = attach(store, options.run)
     notes = view.promotions
     if not notes:
-        raise UsageError(f"nothing of {view.name!r} was promoted, so there is nothing to undo")
+        raise UsageError(
+            f"this store knows of no promotion of {view.name!r}, so there is nothing to undo. If one was interrupted,"
+            " promote again: that writes nothing twice, and the store knows of it then"
+        )
     wanted = options.promotion if options.promotion is not None else options.to
     noted = [note for note in notes if wanted is None or note["id"] == str(wanted)]
     if not noted:
@@ -157,10 +161,14 @@ def rollback(options: argparse.Namespace) -> int:
     else:
         standing = [one.id for one in target.promotions() if one.run == view.name and not one.rolled_back_at]
         chosen = options.promotion if options.promotion is not None else (standing[-1] if standing else None)
-        if chosen is None:
-            raise UsageError(f"every promotion of {view.name!r} was undone already; nothing was changed")
-        undone = target.rollback(chosen)
-    tell(attrs.asdict(undone)) if options.json else say(undone)
+        undone = RolledBack(promotions=()) if chosen is None else target.rollback(chosen)
+    if options.json:
+        tell(attrs.asdict(undone))
+    elif undone.promotions:
+        say(undone)
+    else:
+        what = f"every promotion of {view.name!r}" if wanted is None else f"promotion {wanted}"
+        say(f"nothing left to roll back: {what} was undone already; nothing was changed")
     return EXIT_PERSON if undone.conflicts else EXIT_DONE
 
 

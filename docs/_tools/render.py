@@ -215,6 +215,10 @@ EXIT_CODES = (
     ("130", "interrupted; nothing was canceled"),
 )
 MORE: Mapping[str, str] = {
+    "rollback": "Where everything was undone already it says that nothing is left to roll back, changes nothing and exits "
+    "with 0: a script may repeat it. With `--json`, `promotions` lists what was undone *now* and is empty then. It exits "
+    "with 3 where somebody changed rows since, which are left as they are and listed, and with 1 where the run was never "
+    "promoted, the number is none of its own, or a later promotion stands on the same keys.",
     "simulate": "The same server as `python -m batchkit.testing.server`, with its arguments; see "
     "[test a pipeline without a key](../how-to/simulator.md#as-a-server).",
 }

@@ -385,7 +385,12 @@ def test_a_promotion_is_rolled_back_by_name(shop: Shop, run: Run) -> None:
     told = json.loads(document)
     assert (code, told["promotions"], told["conflicts"]) == (0, [number], [])
     assert shop.categories() == before
-    assert run("rollback", shop.store, "done")[0] == 1
+    for again in ([], ["--promotion", number], ["--to", number]):
+        code, said = run("rollback", shop.store, "done", *again)
+        assert (code, "nothing left to roll back" in said) == (0, True)
+    code, document = run("rollback", shop.store, "done", "--json")
+    assert (code, json.loads(document)["promotions"]) == (0, [])
+    assert shop.categories() == before
 
 
 def test_a_rollback_lists_what_somebody_changed_since(shop: Shop, run: Run) -> None:

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from batchkit.contract import Contract
-from batchkit.errors import UsageError
+from batchkit.errors import NotBalanced, StoreError, UsageError
 from batchkit.model import DocKind
 from batchkit.people import Review
 from batchkit.policy import Policy, human
@@ -543,3 +543,76 @@ def test_a_correction_outlives_the_next_promotion(run: Run[Attributes], tmp_path
             ("A-3", "Cables"),
         ]
     assert run.reconcile().balanced
+
+
+class TestPromotedOnlyAsDecided:
+    @pytest.fixture
+    def target(self, tmp_path: Path) -> SQLiteTarget:
+        path = tmp_path / "shop.db"
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("CREATE TABLE products (sku TEXT PRIMARY KEY, category TEXT)")
+            db.executemany("INSERT INTO products VALUES (?, '')", [(sku,) for sku in TITLES])
+        return SQLiteTarget(path, "products", "sku", columns={"category": "category"})
+
+    def test_an_answer_that_was_taken_back_is_not_promoted(
+        self, flow: Workflow[Attributes], run: Run[Attributes], target: SQLiteTarget
+    ) -> None:
+        """What was taken back or answered without the spec is settled before the promotion, which counts it."""
+        run.queue().judge("A-1", "answer", by="ann", output=RIGHT)
+        queue = attach(flow.store, "r").queue()
+        queue.undo("A-1", by="ann")
+        queue.judge("A-2", "answer", by="bob", output=RIGHT)
+        assert list(run.promote(target).keys("written")) == ["A-2", "A-3"]
+        assert outcome(run, "A-1")[0] is Outcome.HUMAN_QUEUED
+
+    def test_decisions_that_cannot_be_settled_stop_a_promotion(
+        self, flow: Workflow[Attributes], run: Run[Attributes], target: SQLiteTarget
+    ) -> None:
+        """While somebody else moves the run, a promotion is refused as long as a decision waits."""
+        run.queue().judge("A-1", "answer", by="ann", output=RIGHT)
+        lease = flow.store.acquire(run.record.id, "somebody else", 60)
+        assert lease is not None
+        assert run.promote(target, dry_run=True).written == 2
+        attach(flow.store, "r").queue().undo("A-1", by="ann")
+        with pytest.raises(NotBalanced, match="not settled yet"):
+            run.promote(target)
+        assert target.promotions() == []
+        flow.store.release(lease)
+        assert run.promote(target).written == 1
+
+    def test_an_undo_while_rows_are_read_stops_a_promotion(
+        self, flow: Workflow[Attributes], run: Run[Attributes], target: SQLiteTarget
+    ) -> None:
+        """An answer that is taken back while the rows are read is not promoted either."""
+        run.queue().judge("A-1", "answer", by="ann", output=RIGHT)
+        queue, undone = attach(flow.store, "r").queue(), list[str]()
+
+        def late(_: Attributes) -> bool:
+            if not undone:
+                undone.append("A-1")
+                queue.undo("A-1", by="ann")
+            return True
+
+        with pytest.raises(StoreError, match="decision came in"):
+            run.promote(target, where=late)
+        assert target.promotions() == []
+
+    def test_an_undo_that_a_promotion_overtook_is_refused(
+        self, flow: Workflow[Attributes], run: Run[Attributes], target: SQLiteTarget
+    ) -> None:
+        """An undo that was written before a promotion was noted, and is settled after, takes nothing back."""
+        run.queue().judge("A-1", "answer", by="ann", output=RIGHT)
+        promote, queue = SQLiteTarget.promote, attach(flow.store, "r").queue()
+
+        def late(*args: Any, **options: Any) -> Any:
+            made = promote(*args, **options)
+            queue.undo("A-1", by="ann")
+            return made
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SQLiteTarget, "promote", late)
+            assert run.promote(target).written == 2
+        run.advance()
+        assert outcome(run, "A-1")[0] is Outcome.SUCCEEDED
+        [refused] = [event for event in run.events() if event.kind == "answer.refused"]
+        assert "promoted since" in str(refused.data["why"])
