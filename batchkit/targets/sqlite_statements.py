@@ -342,8 +342,12 @@ class Statements:
         """Tell whether no row of another table points at this one: deleting it would harm that row."""
         parts = [
             sql(
-                "NOT EXISTS (SELECT 1 FROM main.{child} AS c WHERE {pairs})",
+                "NOT EXISTS (SELECT 1 FROM main.{child} AS c WHERE {other} AND {pairs})",
                 child=identifier(reference.table),
+                # A row may point at itself; another row of this very table is somebody's, too.
+                other=sql("c.{k} COLLATE BINARY IS NOT p.{k}", k=quoted(self.key))
+                if reference.table == self.table.name
+                else Sql("TRUE"),
                 pairs=joined(
                     " AND ",
                     [
@@ -353,7 +357,6 @@ class Statements:
                 ),
             )
             for reference in self.table.children
-            if reference.table != self.table.name
         ]
         return joined(" AND ", parts) if parts else Sql("TRUE")
 

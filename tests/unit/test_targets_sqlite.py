@@ -248,6 +248,17 @@ def test_columns_that_take_the_names_of_the_row_id(db: Db) -> None:
 # -- several runs
 
 
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "RESTRICT"])
+def test_an_inserted_row_that_another_row_of_its_table_points_at_stays(db: Db, action: str) -> None:
+    """A rollback deletes no row that a row of the same table was hung under since, and not that one either."""
+    db.run(f"CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT, parent TEXT REFERENCES t (k) ON DELETE {action})")
+    promotion = db.target(missing="insert").promote(note(), rows(a="new", b="new"))
+    db.run("INSERT INTO t VALUES ('kid', 'mine', 'a')")
+    undone = promotion.rollback()
+    assert (undone.deleted, undone.conflicts) == (1, ("a",))
+    assert db.run("SELECT k, parent FROM t ORDER BY k") == [("a", None), ("kid", "a")]
+
+
 def staged(key: str, value: str, answer: int) -> StagedRow:
     return StagedRow(key, {"x": value}, {}, answer)
 
