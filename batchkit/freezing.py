@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -11,8 +12,8 @@ from batchkit.builder import RequestBuilder
 from batchkit.clock import Clock
 from batchkit.digests import page_digest
 from batchkit.errors import RowsChanged, SpecChanged, UsageError
-from batchkit.ids import ResultId, RunId
-from batchkit.model import Lease, NewRun, OnDuplicate, Run, RunFacts, Seal, SourceRow
+from batchkit.ids import ResultId, RowId, RunId, row_id
+from batchkit.model import Lease, NewRun, OnDuplicate, Run, RunFacts, Seal, SourceRow, Where
 from batchkit.source import Freezer, Source
 from batchkit.spec import Spec
 from batchkit.states import RunState
@@ -169,10 +170,25 @@ def verify_rows(freezing: Freezing[T], run: Run, rows: Source) -> None:
 
 
 def _changed(freezing: Freezing[Any], run: Run, page: list[SourceRow]) -> RowsChanged:
-    first, last = page[0], page[-1]
     return RowsChanged(
-        f"the rows of {run.name!r} are not those it was started with: the first difference is among records "
-        f"{first.position:,} to {last.position:,} (keys {first.key!r} to {last.key!r}). {_ways_out(freezing, run)}"
+        f"the rows of {run.name!r} are not those it was started with: {_difference(freezing, run, page)}. "
+        f"{_ways_out(freezing, run)}"
+    )
+
+
+def _difference(freezing: Freezing[Any], run: Run, page: list[SourceRow]) -> str:
+    """Name the first record of a page that is not as it was frozen, and its fields; never what they hold."""
+    before = RowId(row_id(run.id, page[0].position) - 1)
+    held = freezing.store.page(run.id, Where(source=True), after=before, limit=len(page))
+    for row, view in zip(page, held, strict=False):
+        if row.key != view.key:
+            return f"record {row.position:,} has the key {row.key!r}, it had {view.key!r}"
+        now, then = json.loads(row.line)[2], view.fields or {}
+        if changed := sorted(name for name in {*now, *then} if now.get(name) != then.get(name)):
+            return f"record {row.position:,} (key {row.key!r}) has another {', '.join(changed)}"
+    count = page[-1].position + 1
+    return (
+        f"there are {'only' if count < run.rows else 'at least'} {count:,} records, there were {run.rows:,}"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, ClassVar, Final, TypeAlias
 
 import attrs
@@ -11,6 +10,7 @@ from attrs.validators import gt, instance_of
 from typing_extensions import Self
 
 from batchkit.errors import UsageError
+from batchkit.fixes import meant
 from batchkit.reasons import Reason
 
 _LIMIT: Final = 20
@@ -191,8 +191,7 @@ class Policy:
         """
         _check_ladder(glob, steps)
         if not any(reason.matches(glob) for reason in ROUTED):
-            close = get_close_matches(glob, [reason.value for reason in ROUTED], n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = meant(glob, [reason.value for reason in ROUTED])
             raise UsageError(f"no reason that a policy decides about matches {glob!r}.{hint}")
         kept = tuple(pair for pair in self.ladders if pair[0] != glob)
         return attrs.evolve(self, ladders=(*kept, (glob, steps)))

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from batchkit.errors import UsageError
+from batchkit.fixes import meant
 from batchkit.model import RowView
 from batchkit.reasons import Reason
 from batchkit.states import Outcome, outcome
@@ -124,6 +125,7 @@ def _reasons(given: Reasons) -> frozenset[Reason]:
     for glob in [given] if isinstance(given, str) else given:
         matching = {reason for reason in Reason if reason.matches(str(glob))}
         if not matching:
-            raise UsageError(f"no reason code matches {str(glob)!r}; the codes are listed in batchkit.Reason")
+            hint = meant(str(glob), [reason.value for reason in Reason])
+            raise UsageError(f"no reason code matches {str(glob)!r}; batchkit.Reason lists them.{hint}")
         found |= matching
     return frozenset(found)

@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 
 from batchkit.errors import UsageError
 from batchkit.files import write_table
+from batchkit.fixes import meant
 from batchkit.ids import RowId, RowKey, RunId
 from batchkit.model import NANO, RowView, Where
 from batchkit.row import COLUMNS, Row
@@ -310,7 +311,10 @@ class Rows(Generic[T]):
             known |= {f"output.{name}" for name in self._contract.fields}
         for field in fields:
             if field not in known and not (self._contract is None and field.startswith("output.")):
-                raise UsageError(f"rows have no column {field!r}; they have {', '.join(sorted(known))}")
+                hint = meant(field, known) or meant(f"output.{field}", known)
+                raise UsageError(
+                    f"rows have no column {field!r}; they have {', '.join(sorted(known))}.{hint}"
+                )
 
     def _uniform(self) -> Iterator[dict[str, object]]:
         columns = self._columns()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar
@@ -16,6 +15,7 @@ from typing_extensions import Self
 from batchkit import schema as shapes
 from batchkit.contract import Contract
 from batchkit.errors import ContractError, MissingField, UsageError
+from batchkit.fixes import meant
 from batchkit.ids import Digest
 from batchkit.policy import Policy
 from batchkit.prompt import Prompt
@@ -163,9 +163,9 @@ class Rendering:
         uses += [(name, f"metadata names {name!r}", "%r") for name in self.metadata]
         for name, use, form in uses:
             if name not in have:
-                close = get_close_matches(name, have, n=1)
-                hint = f" Did you mean {form % close[0]}?" if close else ""
-                raise MissingField(f"{use}; the rows have {', '.join(have) or 'no fields'}.{hint}")
+                raise MissingField(
+                    f"{use}; the rows have {', '.join(have) or 'no fields'}.{meant(name, have, form)}"
+                )
 
 
 def canonical(document: object, *, sort_keys: bool = True) -> bytes:

@@ -19,7 +19,7 @@ from batchkit.layout import table
 from batchkit.progress import EXIT_BROKEN, EXIT_DONE, EXIT_MONEY, EXIT_NOT_YET, EXIT_PERSON, Progress
 from batchkit.report import verifier
 from batchkit.rows import Rows
-from batchkit.standing import progress_of
+from batchkit.standing import find_run, progress_of
 from batchkit.states import RunState
 from batchkit.storage import Store
 from batchkit.view import attach, open_existing
@@ -64,7 +64,7 @@ def status(options: argparse.Namespace) -> int:
     """Say where a run stands, or every run that is not closed; with ``--watch`` until nothing is left to wait for."""
     store = open_existing(options.store)
     while True:
-        found = _standing(store, options.run)
+        found = _standing(store, options.run, where=options.store)
         code = worst(found)
         if options.json:
             told = [progress.to_dict() for progress in found]
@@ -77,10 +77,10 @@ def status(options: argparse.Namespace) -> int:
         time.sleep(max(0.1, options.watch))
 
 
-def _standing(store: Store, run: str | None) -> list[Progress]:
-    if run is not None:
-        return [attach(store, run).progress]
-    return [progress_of(store, record) for record in store.runs() if record.state is not RunState.CLOSED]
+def _standing(store: Store, run: str | None, *, where: str) -> list[Progress]:
+    records = [find_run(store, run)] if run is not None else store.runs()
+    standing = records if run is not None else [one for one in records if one.state is not RunState.CLOSED]
+    return [progress_of(store, record, where=where) for record in standing]
 
 
 def worst(found: Sequence[Progress]) -> int:

@@ -225,6 +225,13 @@ def test_events_are_listed_from_where_one_left_off(made: Shop, run: Run) -> None
     assert "run.balanced" in run("events", made.store, "done")[1]
 
 
+def test_a_need_names_the_store_that_was_asked(shop: Shop, run: Run) -> None:
+    """What `status` says to type can be typed: the store is the one that was named, not a word for it."""
+    assert run("pause", shop.store, "open", "--why", "lunch")[0] == 0
+    text = run("status", shop.store, "open")[1]
+    assert f"python -m batchkit resume {shop.store} open" in text
+
+
 # ---------------------------------------------------------------- verify
 
 

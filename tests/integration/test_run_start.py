@@ -129,12 +129,19 @@ def test_other_rows_are_refused_once_sealed(shop: Shop) -> None:
     shop.start(rows=600)
     changed = words(600)
     changed[550]["word"] = "other"
-    with pytest.raises(RowsChanged, match=r"records 500 to 599 \(keys 'S0500' to 'S0599'\)") as caught:
+    with pytest.raises(
+        RowsChanged, match=r"record 550 \(key 'S0550'\) has another word\. Nothing was changed"
+    ) as caught:
         shop.start(rows=changed)
     assert "flow.resume('run')" in str(caught.value)
+    changed[550]["sku"] = "S9999"
+    with pytest.raises(RowsChanged, match="record 550 has the key 'S9999', it had 'S0550'"):
+        shop.start(rows=changed)
+    with pytest.raises(RowsChanged, match="there are only 599 records, there were 600"):
+        shop.start(rows=599)
     with pytest.raises(RowsChanged, match="frozen with 600 records, the source now gives 500"):
         shop.start(rows=500)
-    with pytest.raises(RowsChanged, match="records 500 to 600"):
+    with pytest.raises(RowsChanged, match="there are at least 601 records, there were 600"):
         shop.start(rows=601)
 
 

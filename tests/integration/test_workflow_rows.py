@@ -107,7 +107,7 @@ def test_rows_are_counted_by_columns(run: Run[Any]) -> None:
     assert run.rows().count_by("output.color") == {"red": 2, None: 3, "green": 1}
     assert run.rows(outcome="succeeded").count_by("outcome", "source.brand")[("succeeded", "b3")] == 1
     assert "literal_error" in next(iter(run.rows(reason="output.schema").count_by("detail")))
-    with pytest.raises(UsageError, match="no column 'colour'"):
+    with pytest.raises(UsageError, match=r"no column 'colour'.*Did you mean 'output\.color'\?"):
         run.rows().count_by("colour")
     with pytest.raises(UsageError, match=r"no column 'output\.colour'"):
         run.rows().count_by("output.colour")
@@ -218,3 +218,12 @@ def test_a_view_shows_where_its_run_stands(shop: Shop) -> None:
     assert "succeeded 3" in view._repr_html_()
     assert view.bill().total_usd == view.progress.spent_usd
     assert view.promotions == []
+
+
+def test_a_mistyped_reason_is_answered_with_the_one_that_was_meant(shop: Shop) -> None:
+    """Asking for rows by a code that there is not names the nearest that there is."""
+    run = shop.start(rows=1)
+    with pytest.raises(
+        UsageError, match=r"no reason code matches 'output\.schemas'.*Did you mean 'output\.schema'\?"
+    ):
+        run.rows(reason="output.schemas")
