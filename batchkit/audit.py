@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 
 from batchkit.errors import UsageError
-from batchkit.intervals import wilson
+from batchkit.intervals import so_few, wilson
 from batchkit.rows import Rows
 from batchkit.spec import Spec
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 MIN_ROWS: Final = 10
 """Groups of fewer rows say too little to be a finding."""
+
+NAMED_ROWS: Final = 5
+"""Rows that a value needs where the source names it: what is usual there is known from the other values."""
+
+CHANCE: Final = 0.05
+"""How likely any finding at all may be by chance, over all the values that a source field names."""
 
 GAP: Final = 0.1
 """How far the share of a group must lie below what is usual, beyond chance, to be a finding."""
@@ -213,7 +219,7 @@ def named_by_source(shares: Shares) -> Iterator[Finding]:
 
     Where a source field's text contains the words of an allowed value, the answer should mostly be that
     value. How often is usual is told by the other values' groups: part of a family may be wrong, not all of it, so
-    a group is a finding where even its interval lies clearly below their median. Answers without a value count for
+    a group is a finding where its right answers are too few to be chance, even were it worse than their median by GAP. Answers without a value count for
     nothing here.
     """
     for field, sources in shares.crossed.items():
@@ -222,7 +228,7 @@ def named_by_source(shares: Shares) -> Iterator[Finding]:
             named = {
                 value: counts
                 for value, counts in _grouped_by_name(groups, known).items()
-                if sum(counts.values()) >= MIN_ROWS
+                if sum(counts.values()) >= NAMED_ROWS
             }
             agreeing = {value: counts[value] / sum(counts.values()) for value, counts in named.items()}
             for value, counts in named.items():
@@ -230,7 +236,7 @@ def named_by_source(shares: Shares) -> Iterator[Finding]:
                 if len(others) < _OTHERS or (usual := median(others)) < USUAL:
                     continue
                 rows = sum(counts.values())
-                if wilson(counts[value], rows, _SURE)[1] < usual - GAP:
+                if so_few(counts[value], rows, usual - GAP) < CHANCE / len(named):
                     yield _taken_for_another(field, name, value, counts)
 
 

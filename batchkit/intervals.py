@@ -17,3 +17,21 @@ def wilson(good: int, rows: int, z: float = Z95) -> tuple[float, float]:
     spread = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
     scale = 1 + z * z / rows
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def so_few(good: int, rows: int, share: float) -> float:
+    """Give how likely so few good rows, or fewer, are by chance where each is good with this probability.
+
+    The exact lower tail of the binomial distribution; 1 where the rows are as good as that or better.
+    """
+    if good >= rows * share:
+        return 1.0
+    log = math.lgamma(rows + 1) - math.lgamma(good + 1) - math.lgamma(rows - good + 1)
+    term = math.exp(log + good * math.log(share) + (rows - good) * math.log1p(-share))
+    total = 0.0
+    for n in range(good, -1, -1):
+        total += term
+        if term < total * 1e-9:  # below the mean each term is smaller than the one above it
+            break
+        term *= n * (1 - share) / ((rows - n + 1) * share)
+    return min(1.0, total)

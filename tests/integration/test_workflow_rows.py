@@ -220,9 +220,8 @@ def test_a_view_shows_where_its_run_stands(shop: Shop) -> None:
     assert view.promotions == []
 
 
-def test_a_mistyped_reason_is_answered_with_the_one_that_was_meant(shop: Shop) -> None:
+def test_a_mistyped_reason_is_answered_with_the_one_that_was_meant(run: Run[Any]) -> None:
     """Asking for rows by a code that there is not names the nearest that there is."""
-    run = shop.start(rows=1)
     with pytest.raises(
         UsageError, match=r"no reason code matches 'output\.schemas'.*Did you mean 'output\.schema'\?"
     ):

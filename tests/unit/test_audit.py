@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from batchkit import (
 )
 from batchkit.audit import Shares, named_by_source, unlike
 from batchkit.evalset import EvalRow
+from batchkit.intervals import so_few
 from batchkit.testing import simulated_client
 from batchkit.testing.catalog import generate
 from batchkit.testing.taxonomy import CATEGORIES
@@ -155,6 +157,29 @@ class TestNamedBySource:
             0.6,
         )
 
+    def test_a_few_rows_are_enough_where_nearly_all_are_wrong(self) -> None:
+        """Of a rare category nine rows, seven of them the neighbour's, are no chance where others are always right."""
+        (finding,) = named_by_source(shares({**FINE, "Adapters": {"Adapters": 2, "Chargers": 7}}))
+        assert (finding.value, finding.rows) == ("Adapters", 9)
+
+    def test_many_values_make_no_finding_by_chance(self) -> None:
+        """The more values are looked at, the less likely each finding must be: one of forty alike is none."""
+        few = {"Audio": 100, "Cables": 100, "Phones": 100}
+        odd = {"Adapters": {"Adapters": 7, "Chargers": 5}}
+        assert list(named_by_source(shares({**{name: {name: n} for name, n in few.items()}, **odd}))) != []
+        forty = {name: {name: 95, "Other": 5} for name in CATEGORIES if name not in {"Adapters", "Chargers"}}
+        assert list(named_by_source(shares({**forty, **odd}))) == []
+
+    @pytest.mark.parametrize(
+        ("good", "rows", "share"), [(0, 5, 0.9), (2, 8, 0.9), (7, 12, 0.85), (40, 60, 0.88)]
+    )
+    def test_chance_is_the_binomial_tail(self, good: int, rows: int, share: float) -> None:
+        """It is the sum of what each smaller number of good rows is worth, and 1 where nothing is missing."""
+        exact = sum(math.comb(rows, n) * share**n * (1 - share) ** (rows - n) for n in range(good + 1))
+        assert so_few(good, rows, share) == pytest.approx(exact)
+        assert so_few(rows, rows, share) == 1.0
+        assert so_few(100_000, 600_000, share) == 0.0
+
     def test_a_value_that_is_never_answered_is_found(self) -> None:
         """A category that the answers do not know at all is found too."""
         (finding,) = named_by_source(shares({**FINE, "ADAPTERS and more": {"Chargers": 40}}))
@@ -164,7 +189,7 @@ class TestNamedBySource:
         "counts",
         [
             {"Adapters": 56, "Chargers": 4},
-            {"Adapters": 2, "Chargers": 7},
+            {"Chargers": 4},
             {"Adapters": 15, "Chargers": 5},
             {"Adapters": 60, "": 40},
             {"Adapters": 500, "Chargers": 60},
