@@ -64,6 +64,7 @@ from batchkit.storage import Store
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter, Sent
 from batchkit.targets import Json, Promotion, Target
+from batchkit.targets.postgres import PostgresTarget
 from batchkit.targets.sqlite import SQLiteTarget
 from batchkit.tier import Tier
 from batchkit.validator import Validator
@@ -115,6 +116,7 @@ __all__ = [
     "OverBudget",
     "Pilot",
     "Policy",
+    "PostgresTarget",
     "Price",
     "PriceStep",
     "Progress",

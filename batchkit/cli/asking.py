@@ -18,10 +18,11 @@ from batchkit.standing import read_cap
 from batchkit.states import RunState
 from batchkit.storage import Store
 from batchkit.targets import RolledBack
+from batchkit.targets.postgres import PostgresTarget
 from batchkit.targets.sqlite import SQLiteTarget
 from batchkit.view import RunView, attach, open_existing, set_cap
 
-_SCHEME = "sqlite:"
+_SQLITE = "sqlite:"
 
 
 def pause(options: argparse.Namespace) -> int:
@@ -172,8 +173,11 @@ def rollback(options: argparse.Namespace) -> int:
     return EXIT_PERSON if undone.conflicts else EXIT_DONE
 
 
-def _target(name: str, key: str) -> SQLiteTarget:
-    path, mark, table = name.removeprefix(_SCHEME).rpartition("#")
-    if not name.startswith(_SCHEME) or not mark:
-        raise UsageError(f"the command line undoes promotions to SQLite; this one went to {name}")
-    return SQLiteTarget(path, table, key)
+def _target(name: str, key: str) -> SQLiteTarget | PostgresTarget:
+    """Make the target of a promotion from its name, which holds no user and no password: libpq finds those."""
+    where, _, table = name.rpartition("#")
+    if where.startswith(_SQLITE):
+        return SQLiteTarget(where.removeprefix(_SQLITE), table, key)
+    if where.startswith("postgresql://"):
+        return PostgresTarget(where, table, key)
+    raise UsageError(f"the command line undoes promotions to SQLite and PostgreSQL; this one went to {name}")

@@ -6,12 +6,11 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
 from batchkit.errors import TargetError, UsageError
-from batchkit.ids import Digest
 from batchkit.targets import (
     Columns,
     Kind,
@@ -25,31 +24,23 @@ from batchkit.targets import (
     StagedRow,
 )
 from batchkit.targets.mapping import Mapped, check_columns, resolve
+from batchkit.targets.outcome import guards, one_of, promoted, rehearsed
 from batchkit.targets.sqlite_check import problems
 from batchkit.targets.sqlite_precedence import contested, newer
 from batchkit.targets.sqlite_promote import apply, rehearse, stage
-from batchkit.targets.sqlite_records import NOW, Record, find, keys, records, standing
-from batchkit.targets.sqlite_rollback import choose, prepare, undo
+from batchkit.targets.sqlite_records import NOW, keys, records, shared, standing
+from batchkit.targets.sqlite_rollback import prepare, undo
 from batchkit.targets.sqlite_session import PAIRS, definitions, install, session
 from batchkit.targets.sqlite_statements import LIST_OTHERS, Statements
 from batchkit.targets.sqlite_table import Table, column_of, read_table
 from batchkit.targets.sqltext import sql
+from batchkit.targets.stack import choose, find, summed
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
     if str(path) == ":memory:" or "://" in str(path):
         raise UsageError(f"{str(path)!r}: a SQLite catalog is a file; give its path")
     return Path(path).absolute()
-
-
-def _one_of(*allowed: str) -> Any:
-    def check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-        if value not in allowed:
-            raise UsageError(
-                f"{attribute.name}={value!r}: a SQLite target knows {', '.join(map(repr, allowed))}"
-            )
-
-    return check
 
 
 @attrs.frozen
@@ -81,9 +72,11 @@ class SQLiteTarget:
     key: str
     columns: Columns | None = attrs.field(default=None, kw_only=True)
     guard: str | Sequence[str] | None = attrs.field(default=None, kw_only=True)
-    strategy: Literal["columns"] = attrs.field(default="columns", validator=_one_of("columns"), kw_only=True)
+    strategy: Literal["columns"] = attrs.field(
+        default="columns", validator=one_of("SQLite", "columns"), kw_only=True
+    )
     missing: Missing = attrs.field(
-        default="report", validator=_one_of("report", "insert", "error"), kw_only=True
+        default="report", validator=one_of("SQLite", "report", "insert", "error"), kw_only=True
     )
     timeout: float = attrs.field(default=10.0, kw_only=True)
 
@@ -99,7 +92,7 @@ class SQLiteTarget:
     @property
     def guard_columns(self) -> tuple[str, ...]:
         """Give the columns whose frozen text must still be the catalog's."""
-        return (self.guard,) if isinstance(self.guard, str) else tuple(self.guard or ())
+        return guards(self.guard)
 
     def check(self, fields: Sequence[OutputField]) -> Sequence[Problem]:
         """Give what would make a promotion fail, without changing anything."""
@@ -154,7 +147,7 @@ class SQLiteTarget:
             sqls = self._statements(table, mapping)
             identity = self._identity(sqls, mapping)
             if not note.partial and (made := standing(db, table.name, note, identity, "")):
-                return self._promotion(made, repeated=True)
+                return promoted(made, self, repeated=True)
             selection = stage(db, sqls, mapping, self.guard_columns, rows)
             db.execute("BEGIN" if dry_run else "BEGIN IMMEDIATE")
             if read_table(db, self.table) != table:
@@ -163,23 +156,14 @@ class SQLiteTarget:
                 )
             # Again, since another worker may have been first, and what is held back is known only now.
             if made := standing(db, table.name, note, identity, selection.digest):
-                return self._promotion(made, repeated=True)
+                return promoted(made, self, repeated=True)
             if dry_run:
                 counts, listed = rehearse(db, sqls, note, self.missing, selection)
                 (at,) = db.execute(sql("SELECT {now}", now=NOW)).fetchone()
-                return Promotion(
-                    id=None,
-                    target=self.name,
-                    run=note.run,
-                    receipt=note.receipt,
-                    at=at,
-                    source=self,
-                    listed=listed,
-                    **attrs.asdict(counts),
-                )
+                return rehearsed(note, self, at, counts, listed)
             record = apply(db, sqls, note, self.missing, identity, selection)
             db.execute("COMMIT")
-        return self._promotion(record)
+        return promoted(record, self)
 
     def rollback(self, promotion: int | None = None, *, to: int | None = None) -> RolledBack:
         """Undo one promotion, or with ``to`` that one and every later one, newest first; see the Protocol."""
@@ -188,23 +172,24 @@ class SQLiteTarget:
         with session(self.where, self.timeout) as db:
             db.execute("BEGIN IMMEDIATE")
             table = read_table(db, self.table)
-            chosen = choose(db, records(db, table.name), self.table, promotion, to)
+            chosen = choose(
+                records(db, table.name),
+                self.table,
+                promotion,
+                to,
+                lambda mine, later: shared(db, mine, later),
+            )
             if not chosen:
                 return RolledBack(promotions=())
             prepare(db)
             undone = [undo(db, table, record) for record in chosen]
             db.execute("COMMIT")
-        return RolledBack(
-            promotions=tuple(record.id for record in chosen),
-            restored=sum(each.restored for each in undone),
-            deleted=sum(each.deleted for each in undone),
-            conflicts=tuple(sorted({key for each in undone for key in each.conflicts})),
-        )
+        return summed(chosen, undone)
 
     def promotions(self) -> Sequence[Promotion]:
         """Give every promotion of this table, oldest first, those rolled back included."""
         with session(self.where, self.timeout) as db:
-            return [self._promotion(record) for record in records(db, read_table(db, self.table).name)]
+            return [promoted(record, self) for record in records(db, read_table(db, self.table).name)]
 
     def keys(self, promotion: int, kind: Kind) -> Sequence[str]:
         """Give the keys of one kind in a promotion, ascending by code point."""
@@ -234,21 +219,3 @@ class SQLiteTarget:
         columns = [[m.field, c.name, m.as_json] for m, c in zip(mapping, sqls.columns, strict=True)]
         guard = [column.name for column in sqls.guard]
         return json.dumps([sqls.key.name, columns, guard, self.strategy, self.missing])
-
-    def _promotion(self, record: Record, *, repeated: bool = False) -> Promotion:
-        return Promotion(
-            id=record.id,
-            target=self.name,
-            run=record.run,
-            receipt=Digest(record.receipt),
-            at=record.at,
-            written=record.written,
-            inserted=record.inserted,
-            unchanged=record.unchanged,
-            conflict=record.conflict,
-            absent=record.absent,
-            held_back=record.held_back,
-            rolled_back_at=record.rolled_back_at,
-            repeated=repeated,
-            source=self,
-        )

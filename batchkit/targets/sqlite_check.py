@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
-import attrs
-
-from batchkit.errors import UsageError
 from batchkit.targets import Columns, Missing, OutputField, Problem
-from batchkit.targets.mapping import Mapped, resolve, value_of
+from batchkit.targets.checking import Checking, refused, trials
+from batchkit.targets.mapping import Mapped, value_of
 from batchkit.targets.sqlite_table import Table, TableColumn, quoted, read_table
 from batchkit.targets.sqltext import identifier, sql
 
 _NUMERIC = frozenset({"INTEGER", "REAL", "NUMERIC"})
 _TEXTUAL = frozenset({"string", "array", "object"})
-_TRIED = 1_000
-"""Allowed values of one closed field that are tried; a field with more is a data set, not a choice."""
 
 
 def problems(
@@ -37,44 +33,16 @@ def problems(
         TargetError: there is no such table.
     """
     shape = read_table(db, table)
-    try:
-        mapping = resolve(columns, [field.name for field in fields])
-    except UsageError as error:
-        return [Problem(column="", what=str(error), fix="Correct columns=.")]
-    by_name = {field.name: field for field in fields}
-    found = [*_key_problems(shape, key)]
-    placed: list[tuple[OutputField, Mapped, TableColumn]] = []
-    for mapped in mapping:
-        column = shape.column(mapped.column)
-        if column is None:
-            found.append(_no_column(shape, mapped.column, f"field {mapped.field!r} would go there"))
-        elif own := list(_column_problems(column, by_name[mapped.field], mapped, key)):
-            found += own
-        else:
-            placed.append((by_name[mapped.field], mapped, column))
-    found += [_no_column(shape, name, "it is the guard") for name in guard if shape.column(name) is None]
-    if missing == "insert":
-        taken = {mapped.column.casefold() for mapped in mapping} | {key.casefold()}
-        found += _insert_problems(shape, taken)
+    checking = Checking(
+        table=shape.name, columns=[*shape.columns.values()], find=shape.column, unfit=_unfit, key=key
+    )
+    found, placed = checking.look(
+        fields, columns, guard, missing, lambda column: _key_problems(shape, column)
+    )
     return found + _tried(db, shape, placed)
 
 
-def _no_column(table: Table, name: str, why: str) -> Problem:
-    names = [column.name for column in table.columns.values()]
-    close = get_close_matches(name, names, n=1)
-    meant = f"Did you mean {close[0]!r}? " if close else ""
-    return Problem(
-        column=name,
-        what=f"table {table.name!r} has no such column ({why})",
-        fix=f"{meant}Map it with columns=, or add the column. The table has {', '.join(names)}.",
-    )
-
-
-def _key_problems(table: Table, key: str) -> Iterator[Problem]:
-    column = table.column(key)
-    if column is None:
-        yield _no_column(table, key, "it is the key")
-        return
+def _key_problems(table: Table, column: TableColumn) -> Iterator[Problem]:
     if column.name not in table.unique:
         yield Problem(
             column=column.name,
@@ -89,75 +57,15 @@ def _key_problems(table: Table, key: str) -> Iterator[Problem]:
         )
 
 
-def _column_problems(column: TableColumn, field: OutputField, mapped: Mapped, key: str) -> Iterator[Problem]:
-    if column.name.casefold() == key.casefold():
-        yield Problem(
-            column=column.name,
-            what=f"field {field.name!r} would overwrite the key",
-            fix="Map it with columns=.",
-        )
-        return
-    if column.generated:
-        yield Problem(
-            column=column.name,
-            what="the column is generated and cannot be written",
-            fix="Map the field elsewhere.",
-        )
-        return
-    text = sorted(field.kinds & _TEXTUAL) or (["JSON text"] if mapped.as_json else [])
-    if column.affinity in _NUMERIC and text:
-        yield Problem(
-            column=column.name,
-            what=f"declared {column.declared}, but field {field.name!r} may be {text[0]}",
-            fix="Declare it TEXT, or map the field elsewhere.",
-        )
-    if column.required and "null" in field.kinds:
-        yield Problem(
-            column=column.name,
-            what=f"NOT NULL, but field {field.name!r} may be null",
-            fix="Allow NULL, or make the contract's field required.",
-        )
-    if column.limit is not None and "string" in field.kinds and not field.allowed:
-        longest = field.max_length
-        if longest is None or longest > column.limit:
-            size = "any length" if longest is None else f"{longest} characters"
-            yield Problem(
-                column=column.name,
-                what=f"declared {column.declared}, but field {field.name!r} may have {size}",
-                fix=f"Limit the field: Field(max_length={column.limit}).",
-            )
+def _unfit(column: TableColumn, field: OutputField, mapped: Mapped) -> str:
+    if column.affinity not in _NUMERIC:
+        return ""
+    text = sorted(field.kinds & _TEXTUAL) or (["JSON text"] if mapped.as_json else [""])
+    return text[0]
 
 
-def _insert_problems(table: Table, taken: set[str]) -> Iterator[Problem]:
-    for column in table.columns.values():
-        if (
-            column.required
-            and not column.default
-            and not column.generated
-            and column.name.casefold() not in taken
-        ):
-            yield Problem(
-                column=column.name,
-                what='NOT NULL without a default, so missing="insert" cannot make a row',
-                fix='Give the column a default, or use missing="report".',
-            )
-
-
-@attrs.frozen
-class _Trial:
-    value: Any
-    shown: str
-
-
-def _trials(field: OutputField, mapped: Mapped) -> Iterator[_Trial]:
-    """Give the values at the edge of what the contract allows."""
-    if "null" in field.kinds:
-        yield _Trial(None, "NULL")
-    for value in field.allowed[:_TRIED]:
-        yield _Trial(value_of(mapped, {field.name: value}), repr(value))
-    if "string" in field.kinds and not field.allowed and field.max_length is not None:
-        value = value_of(mapped, {field.name: "x" * field.max_length})
-        yield _Trial(value, f"a text of {field.max_length} characters")
+def _ready(mapped: Mapped, value: Any) -> Any:
+    return value_of(mapped, {mapped.field: value})
 
 
 def _tried(
@@ -189,17 +97,11 @@ def _tried(
                 column=quoted(column),
                 one=one,
             )
-            for trial in _trials(field, mapped):
+            for trial in trials(field, partial(_ready, mapped)):
                 try:
                     db.execute(statement, (trial.value, row[0]))
                 except sqlite3.IntegrityError as error:
-                    found.append(
-                        Problem(
-                            column=column.name,
-                            what=f"the catalog refuses {trial.shown} of field {field.name!r}: {error}",
-                            fix="Make the contract or the constraint agree with the other.",
-                        )
-                    )
+                    found.append(refused(column, field, trial, error))
                     break
     finally:
         db.execute("ROLLBACK")

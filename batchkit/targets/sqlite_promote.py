@@ -12,24 +12,11 @@ import attrs
 from batchkit.errors import TargetError, UsageError
 from batchkit.targets import Missing, Note, Selection, StagedRow
 from batchkit.targets.mapping import Mapped, value_of
+from batchkit.targets.outcome import Counts, expect, refuse_absent
 from batchkit.targets.sqlite_precedence import NEWEST, give_way
 from batchkit.targets.sqlite_records import Facts, Record, add
 from batchkit.targets.sqlite_session import install
 from batchkit.targets.sqlite_statements import LIST_OTHERS, Statements
-
-_SHOWN = 10
-
-
-@attrs.frozen(kw_only=True)
-class Counts:
-    """How many staged rows became what. The inserted are among the written."""
-
-    written: int
-    inserted: int
-    unchanged: int
-    conflict: int
-    absent: int
-    held_back: int
 
 
 def stage(
@@ -158,11 +145,8 @@ def apply(
         for statement in sqls.insert:
             db.execute(statement)
     counts = count(db, selection)
-    if missing == "error" and counts.absent:
-        shown = ", ".join(map(repr, _absent(db, limit=_SHOWN))) + (" …" if counts.absent > _SHOWN else "")
-        raise TargetError(
-            f"{counts.absent:,} of the staged keys are not in {sqls.table.name!r}: {shown}. Nothing was changed."
-        )
+    if missing == "error":
+        refuse_absent(counts.absent, sqls.table.name, lambda limit: _absent(db, limit=limit))
     (above,) = db.execute("SELECT coalesce(max(id), 0) FROM main.batchkit_before").fetchone()
     db.execute(sqls.keep)
     if counts.inserted:
@@ -199,15 +183,3 @@ def _absent(db: sqlite3.Connection, *, limit: int = -1) -> tuple[str, ...]:
         (limit,),
     )
     return tuple(row[0] for row in found)
-
-
-def expect(done: int, wanted: int, what: str) -> None:
-    """Refuse a statement that did less than it should: a trigger of the catalog can leave rows out silently.
-
-    Raises:
-        TargetError: it did.
-    """
-    if done != wanted:
-        raise TargetError(
-            f"the catalog let only {done:,} of {wanted:,} rows be {what}. Nothing was changed. Look for triggers."
-        )

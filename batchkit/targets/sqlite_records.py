@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 
 import attrs
 
-from batchkit.errors import TargetError
 from batchkit.targets import Note
 from batchkit.targets.sqlite_session import installed
 from batchkit.targets.sqlite_statements import SHARED_KEY
@@ -78,18 +76,6 @@ def standing(db: sqlite3.Connection, table: str, note: Note, mapping: str, selec
         if record.stands and (record.run, record.content, record.mapping, record.selection) == wanted:
             return record
     return None
-
-
-def find(known: Sequence[Record], number: int, table: str) -> Record:
-    """Give the promotion with this id.
-
-    Raises:
-        TargetError: the table has none.
-    """
-    for record in known:
-        if record.id == number:
-            return record
-    raise TargetError(f"table {table!r} has no promotion {number}; promotions() lists them")
 
 
 def add(db: sqlite3.Connection, facts: Facts) -> Record:

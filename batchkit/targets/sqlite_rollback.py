@@ -1,54 +1,16 @@
-"""Undoing promotions in a SQLite catalog: which, and how."""
+"""Undoing promotions in a SQLite catalog: how."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
-
-import attrs
 
 from batchkit.errors import TargetError
-from batchkit.targets.sqlite_promote import expect
-from batchkit.targets.sqlite_records import Record, end, find, shared
+from batchkit.targets.outcome import expect
+from batchkit.targets.sqlite_records import Record, end
 from batchkit.targets.sqlite_statements import Statements
 from batchkit.targets.sqlite_table import Table, column_of
-
-
-@attrs.frozen
-class Undone:
-    """What undoing one promotion did."""
-
-    restored: int
-    deleted: int
-    conflicts: tuple[str, ...]
-
-
-def choose(
-    db: sqlite3.Connection, known: Sequence[Record], table: str, promotion: int | None, to: int | None
-) -> list[Record]:
-    """Give the promotions to undo, newest first.
-
-    Raises:
-        TargetError: there is no such promotion, or a later one that stands covers one of its keys.
-    """
-    standing = [record for record in reversed(known) if record.stands]
-    if to is not None:
-        find(known, to, table)
-        return [record for record in standing if record.id >= to]
-    if promotion is None:
-        return standing[:1]
-    mine = find(known, promotion, table)
-    if not mine.stands:
-        return []
-    for later in standing:
-        why = shared(db, mine, later) if later.id > mine.id else None
-        if why is not None:
-            raise TargetError(
-                f"promotion {later.id} came after {mine.id} and {why}. Nothing was changed."
-                f" To undo {mine.id} and all later ones, newest first: rollback(to={mine.id})"
-            )
-    return [mine]
+from batchkit.targets.stack import Undone
 
 
 def prepare(db: sqlite3.Connection) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from batchkit.targets import Target
+from batchkit.targets.postgres import PostgresTarget
 from batchkit.targets.sqlite import SQLiteTarget
 
 CatalogRow: TypeAlias = Mapping[str, Any]
@@ -120,3 +121,74 @@ class SQLiteCatalog:
     def loosen_key(self) -> None:
         self._suffix = ""
         self._make({**self._COLUMNS, "sku": "TEXT"})
+
+
+class PostgresCatalog:
+    """A :class:`TargetCatalog` in a PostgreSQL database, from which an earlier one is cleared."""
+
+    _COLUMNS: Mapping[str, str] = {
+        "sku": "text PRIMARY KEY",
+        "title": "text",
+        "category": "text",
+        "score": "integer",
+        "features": "jsonb",
+        "updated_at": "text",
+        "price": "double precision",
+    }
+
+    def __init__(self, address: str, **options: Any) -> None:
+        """Make the catalog. ``options`` are given to every target."""
+        self.address = address
+        self._options = options
+        self.run("DROP SCHEMA IF EXISTS batchkit_catalog CASCADE")
+        self._make(self._COLUMNS)
+
+    def _make(self, columns: Mapping[str, str]) -> None:
+        listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        self.run("DROP TABLE IF EXISTS products CASCADE")
+        self.run(f"CREATE TABLE products ({listed})")
+
+    def run(self, statement: str, values: Any = ()) -> list[Any]:
+        """Run one statement on a connection of its own, committed. Values stand where it says ``$1``."""
+        import psycopg
+
+        with psycopg.connect(self.address, cursor_factory=psycopg.RawCursor) as db:
+            cursor = db.execute(statement.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def target(self, table: str = "products", **options: Any) -> PostgresTarget:
+        return PostgresTarget(self.address, table, **{"key": "sku", **self._options, **options})
+
+    def insert(self, key: str, **values: Any) -> None:
+        names = ["sku", *values]
+        marks = ", ".join(f"${number}" for number in range(1, len(names) + 1))
+        self.run(f"INSERT INTO products ({', '.join(names)}) VALUES ({marks})", (key, *values.values()))
+
+    def edit(self, key: str, **values: Any) -> None:
+        sets = ", ".join(f"{name} = ${number}" for number, name in enumerate(values, start=2))
+        self.run(f"UPDATE products SET {sets} WHERE sku = $1", (key, *values.values()))
+
+    def delete(self, key: str) -> None:
+        self.run("DELETE FROM products WHERE sku = $1", (key,))
+
+    def read(self) -> Mapping[str, CatalogRow]:
+        return {
+            row[0]: dict(zip(self._COLUMNS, row, strict=True)) for row in self.run("SELECT * FROM products")
+        }
+
+    def tables(self) -> frozenset[str]:
+        found = self.run(
+            """SELECT '"' || schemaname || '"."' || tablename || '"' FROM pg_tables"""
+            " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        )
+        return frozenset(row[0] for row in found)
+
+    def constrain(self, column: str, allowed: str) -> None:
+        quoted = allowed.replace("'", "''")
+        self._make({**self._COLUMNS, column: f"{self._COLUMNS[column]} CHECK ({column} = '{quoted}')"})
+
+    def require(self, column: str) -> None:
+        self._make({**self._COLUMNS, column: f"{self._COLUMNS[column]} NOT NULL"})
+
+    def loosen_key(self) -> None:
+        self._make({**self._COLUMNS, "sku": "text"})

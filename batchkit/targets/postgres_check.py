@@ -1,0 +1,165 @@
+"""What would make a promotion into a PostgreSQL table fail, found out by reading its shape and by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from batchkit.targets import Columns, Missing, OutputField, Problem
+from batchkit.targets.checking import Checking, refused, trials
+from batchkit.targets.mapping import Mapped
+from batchkit.targets.postgres_own import Own
+from batchkit.targets.postgres_session import Connection, driver, scalar
+from batchkit.targets.postgres_staging import form
+from batchkit.targets.postgres_table import INTEGERS, KEYS, Table, TableColumn, quoted, read_table
+from batchkit.targets.sqltext import Sql, sql
+
+_NUMBERS: Final = INTEGERS | {"float4", "float8", "numeric"}
+_TEXTUAL: Final = frozenset({"text", "varchar", "bpchar", "citext"})
+
+
+def problems(
+    db: Connection,
+    table: str,
+    key: str,
+    fields: Sequence[OutputField],
+    *,
+    columns: Columns | None,
+    guard: Sequence[str],
+    missing: Missing,
+    schema: str,
+) -> list[Problem]:
+    """Give every problem that is certain or likely; see :meth:`batchkit.targets.Target.check`.
+
+    Raises:
+        TargetError: there is no such table.
+    """
+    shape = read_table(db, table)
+    checking = Checking(
+        table=shape.table, columns=[*shape.columns.values()], find=shape.column, unfit=_unfit, key=key
+    )
+    found, placed = checking.look(
+        fields, columns, guard, missing, lambda column: _key_problems(shape, column, missing)
+    )
+    lacking = _lacking(db, shape, Own(schema=schema, table=shape), [c for _, _, c in placed], missing)
+    return found + (lacking or _tried(db, shape, placed))
+
+
+def _key_problems(table: Table, column: TableColumn, missing: Missing) -> Iterator[Problem]:
+    if column.name not in table.unique:
+        yield Problem(
+            column=column.name,
+            what="the key column is not unique, so a key could mean several rows",
+            fix=f"CREATE UNIQUE INDEX CONCURRENTLY … ON {table.name} ({quoted(column)})",
+        )
+    if column.kind not in KEYS:
+        yield Problem(
+            column=column.name,
+            what=f"the key column is of type {column.declared}, whose values have no one text",
+            fix="Use a column of texts, integers or UUIDs.",
+        )
+    if missing == "insert" and column.kind in ("bpchar", "numeric"):
+        yield Problem(
+            column=column.name,
+            what=f'declared {column.declared}, which may change a key, so missing="insert" makes no row',
+            fix='Use missing="report".',
+        )
+
+
+def _unfit(column: TableColumn, field: OutputField, mapped: Mapped) -> str:
+    """Name a kind of value that a column cannot hold, if there is one."""
+    kinds = field.kinds - {"null"}
+    if column.json:
+        return ""
+    if mapped.as_json:
+        return "" if column.kind in _TEXTUAL else "JSON text"
+    if column.array:
+        return next((kind for kind in sorted(kinds) if kind != "array"), "")
+    text = next((kind for kind in sorted(kinds) if kind in ("array", "object", "string")), "")
+    if column.kind in _NUMBERS:
+        return text or ("number" if column.kind in INTEGERS and "number" in kinds else "")
+    if column.kind == "bool":
+        return next((kind for kind in sorted(kinds) if kind != "boolean"), "")
+    return ""
+
+
+def _lacking(
+    db: Connection, table: Table, own: Own, columns: Sequence[TableColumn], missing: Missing
+) -> list[Problem]:
+    """Give the privileges that this role lacks."""
+    found = []
+    for column in columns:
+        if not _may(db, "has_column_privilege($1, $2, 'UPDATE')", table.sql, column.name):
+            found.append(
+                Problem(
+                    column=column.name,
+                    what="this role may not write the column",
+                    fix=f"GRANT UPDATE ({quoted(column)}) ON {table.sql} TO …",
+                )
+            )
+    wanted = [("SELECT", f"GRANT SELECT ON {table.sql} TO …")]
+    if missing == "insert":
+        wanted += [
+            ("INSERT", f"GRANT INSERT ON {table.sql} TO …"),
+            ("DELETE", f"GRANT DELETE ON {table.sql} TO …, which undoing an insert needs"),
+        ]
+    for privilege, fix in wanted:
+        if not _may(db, "has_table_privilege($1, $2)", table.sql, privilege):
+            found.append(
+                Problem(column="", what=f"this role may not {privilege} the catalog's table", fix=fix)
+            )
+    if not _may(db, "has_database_privilege(current_database(), 'TEMP')"):
+        found.append(
+            Problem(
+                column="", what="this role may not make temporary tables", fix="GRANT TEMP ON DATABASE … TO …"
+            )
+        )
+    if not own.ready(db, columns) and not _may(
+        db,
+        "CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN has_database_privilege(current_database(), 'CREATE')"
+        " ELSE has_schema_privilege($1, 'CREATE') END",
+        own.schema,
+    ):
+        found.append(
+            Problem(
+                column="",
+                what=f"batchkit's own tables are missing in schema {own.schema!r}, and this role may not make them",
+                fix="Have target.ddl() run by somebody who may, with the grants of docs/how-to/promote-to-postgres.md.",
+            )
+        )
+    return found
+
+
+def _may(db: Connection, question: str, *values: str) -> bool:
+    return bool(scalar(db, Sql(f"SELECT {question}"), values))
+
+
+def _tried(
+    db: Connection, table: Table, placed: Iterable[tuple[OutputField, Mapped, TableColumn]]
+) -> list[Problem]:
+    """Write edge values to one catalog row and undo it: constraints and triggers speak for themselves."""
+    psycopg = driver()
+    found: list[Problem] = []
+    row = db.execute(
+        sql("SELECT tableoid, ctid FROM {table} LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED", table=table.sql)
+    ).fetchone()
+    for field, mapped, column in placed if row else ():
+        # The value goes as text, and PostgreSQL makes of it what it would make of the text in a COPY.
+        statement = sql(
+            "UPDATE {table} SET {column} = $1::text::{stored} WHERE tableoid = $2 AND ctid = $3::tid",
+            table=table.sql,
+            column=quoted(column),
+            stored=column.stored,
+        )
+        for trial in trials(field, form(mapped, column)):
+            db.execute("SAVEPOINT batchkit_trial")
+            try:
+                db.execute(statement, (None if trial.value is None else str(trial.value), *row))
+            except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException) as error:
+                found.append(
+                    refused(column, field, trial, error.diag.constraint_name or error.diag.message_primary)
+                )
+                break
+            finally:
+                db.execute("ROLLBACK TO SAVEPOINT batchkit_trial")
+    return found

@@ -1,0 +1,52 @@
+"""Undoing promotions in a PostgreSQL catalog: how."""
+
+from __future__ import annotations
+
+from batchkit.errors import TargetError
+from batchkit.targets.outcome import expect
+from batchkit.targets.postgres_own import Own
+from batchkit.targets.postgres_records import Record, end
+from batchkit.targets.postgres_restoring import Restoring
+from batchkit.targets.postgres_session import NOTHING, Connection, scalar
+from batchkit.targets.postgres_table import column_of
+from batchkit.targets.sqltext import sql
+from batchkit.targets.stack import Undone
+
+
+def undo(db: Connection, own: Own, record: Record) -> Undone:
+    """Put back what a promotion replaced, delete what it inserted, and leave rows that somebody changed.
+
+    Raises:
+        TargetError: the catalog lost a column, or keeps the values from coming back.
+    """
+    table, mine = own.table, (record.id,)
+    sqls = Restoring(
+        own=own,
+        table=table,
+        key=column_of(table, record.key_column),
+        columns=tuple(column_of(table, name) for name in record.columns),
+    )
+    if sqls.key.name not in table.unique:
+        raise TargetError(
+            f"a key may mean several rows of {table.table!r} now. {NOTHING} Make {sqls.key.name!r} unique again."
+        )
+    db.execute(sqls.find_undoable(deleting=bool(record.inserted)), mine)
+    if record.inserted and sqls.spare_parents is not None:
+        db.execute(sqls.spare_parents, mine)
+    db.execute("ANALYZE pg_temp.batchkit_undo")
+    counts: dict[str, int] = dict(
+        db.execute("SELECT kind, count(*) FROM pg_temp.batchkit_undo GROUP BY kind").fetchall()
+    )
+    restored, deleted = counts.get("written", 0), counts.get("inserted", 0)
+    expect(db.execute(sqls.restore, mine).rowcount, restored, "put back")
+    if deleted:
+        expect(db.execute(sqls.delete, mine).rowcount, deleted, "deleted")
+    if table.triggers and scalar(db, sqls.count_not_restored, mine):
+        raise TargetError(f"a trigger of {table.table!r} changes the values that are put back. {NOTHING}")
+    if restored + deleted < record.written:
+        db.execute(sqls.keep_others, mine)
+    db.execute("DROP TABLE pg_temp.batchkit_undo")
+    kept = db.execute(sql("SELECT key FROM {image} WHERE promotion = $1 AND kept", image=own.image), mine)
+    conflicts = tuple(row[0] for row in kept)
+    end(db, own, record)
+    return Undone(restored, deleted, conflicts)
