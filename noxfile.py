@@ -71,6 +71,13 @@ def fault(session: nox.Session) -> None:
 
 
 @nox.session
+def contract(session: nox.Session) -> None:
+    """Does every store keep every promise? Prints stores x tests."""
+    install(session, "tests")
+    session.run("python", "tests/support/contracts.py", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Is nothing lost or paid twice over 10,000 histories at 5 % and 50 % faults? ``-- --seeds 1000`` takes fewer."""
     session.install("-e", ".")

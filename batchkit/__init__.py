@@ -61,6 +61,7 @@ from batchkit.spec import Spec, StoredSpec
 from batchkit.specdiff import SpecDiff
 from batchkit.states import BatchState, Outcome, RowState, RunState
 from batchkit.storage import Store
+from batchkit.storage.postgres import PostgresStore
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter, Sent
 from batchkit.targets import Json, Promotion, Target
@@ -116,6 +117,7 @@ __all__ = [
     "OverBudget",
     "Pilot",
     "Policy",
+    "PostgresStore",
     "PostgresTarget",
     "Price",
     "PriceStep",

@@ -24,7 +24,7 @@ from batchkit.rows import Rerunner, Rows
 from batchkit.standing import Cap, find_run, progress_of, read_events, scope_of, write_cap
 from batchkit.states import Outcome, RunState
 from batchkit.storage import Store
-from batchkit.storage.opening import open_store
+from batchkit.storage.opening import open_store, shown
 from batchkit.storage.owner import this_process
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ def set_cap(
 
 
 def address_of(store: str | os.PathLike[str] | Store) -> str:
-    """Give a store's path or address as it was written; nothing for a store object."""
-    return os.fspath(store) if isinstance(store, (str, os.PathLike)) else ""
+    """Give a store's path or address, without a password; nothing for a store object."""
+    return shown(os.fspath(store)) if isinstance(store, (str, os.PathLike)) else ""
 
 
 def open_existing(store: str | os.PathLike[str] | Store) -> Store:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from batchkit.cli import asking, looking, moving, telling
+from batchkit.cli import asking, looking, migrating, moving, telling
 from batchkit.deciding import DECISIONS
 
 Verb: TypeAlias = Callable[[argparse.Namespace], int]
@@ -24,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     _looking(verbs)
     _asking(verbs)
     _moving(verbs)
+    verbs.json(verbs.add("migrate", migrating.migrate, "Make or update the tables of a store on PostgreSQL."))
     _telling(verbs)
     return parser
 

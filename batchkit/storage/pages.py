@@ -7,7 +7,7 @@ import sys
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -66,6 +66,18 @@ def content(line: bytes) -> bytes:
     return line[line.index(b",") + 1 :]
 
 
+def key_hash(key: str) -> int:
+    """Give 64 bits of a key. Where two keys share them one is forgotten, and paid again: never taken for the other."""
+    return int.from_bytes(
+        blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
+    )
+
+
+def content_hash(spec: Digest, line: bytes) -> bytes:
+    """Give 128 bits of what makes two records of a series the same: spec, key and fields."""
+    return blake2b(spec.encode() + content(line), digest_size=16).digest()
+
+
 def encode_keys(keys: Sequence[str]) -> bytes:
     """Encode a page's keys as one JSON array."""
     try:
@@ -97,6 +109,11 @@ class PackedPage:
         self.weight: int = len(keys)
         self._load = load
         self._lines: list[bytes] = []
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether the lines are here already."""
+        return bool(self._lines)
 
     def lines(self) -> list[bytes]:
         """Give the canonical lines."""

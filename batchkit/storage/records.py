@@ -10,8 +10,8 @@ import attrs
 
 from batchkit.errors import StoreError
 from batchkit.ids import BatchId, Digest, Nonce, RemoteId, RowId, RunId, row_id, run_of
-from batchkit.model import Batch, BatchFacts, Head, Need, Place, Run
-from batchkit.states import BatchState, RunState
+from batchkit.model import Batch, BatchFacts, Head, Need, Place, Run, RunFacts
+from batchkit.states import BatchState, RunState, check_batch, check_run
 
 
 def bounds(run: Run) -> tuple[int, int]:
@@ -71,8 +71,42 @@ def as_run(found: tuple[Any, ...]) -> Run:
     )
 
 
-def after_move(batch: Batch, to: BatchState, facts: BatchFacts) -> Batch:
-    """Give the batch as it is after a move with these facts."""
+def check_open(run: Run) -> None:
+    """Make sure that the run may make batches.
+
+    Raises:
+        StoreError: it may not.
+    """
+    if run.state is not RunState.OPEN:
+        raise StoreError(f"run {run.name!r} is {run.state.value}; only an open run makes batches")
+
+
+def check_move(run: Run, expect: RunState, to: RunState, facts: RunFacts) -> None:
+    """Make sure that the run is where the move takes it from, and that the move is listed.
+
+    Raises:
+        StoreError: it is elsewhere, or sealed and to be frozen again.
+        IllegalTransition: there is no such edge.
+    """
+    if run.state is not expect:
+        raise StoreError(f"run {run.name!r} is {run.state.value}, not {expect.value}; nothing was changed")
+    if to is not expect:
+        check_run(expect, to)
+    if facts.refreeze is not None and {run.state, to} != {RunState.FREEZING}:
+        raise StoreError(f"run {run.name!r} is sealed: its records stay as they are; nothing was changed")
+
+
+def after_move(batch: Batch, expect: BatchState, to: BatchState, facts: BatchFacts) -> Batch:
+    """Give the batch as it is after a move with these facts.
+
+    Raises:
+        StoreError: it is not where the move takes it from.
+        IllegalTransition: there is no such edge.
+    """
+    if batch.state is not expect:
+        raise StoreError(f"batch {batch.id} is {batch.state.value}, not {expect.value}; nothing was changed")
+    if to is not expect:
+        check_batch(expect, to, held_from=batch.held_from)
     names: Iterable[str] = ("claim", "remote_id", "sent_at", "expires_at", "reserved", "need", "notes")
     changes: dict[str, Any] = {name: value for name in names if (value := getattr(facts, name)) is not None}
     if to is BatchState.HELD and batch.state is not BatchState.HELD:
@@ -82,6 +116,23 @@ def after_move(batch: Batch, to: BatchState, facts: BatchFacts) -> Batch:
         if batch.state is BatchState.HELD:
             changes["need"] = None
     return attrs.evolve(batch, state=to, spent=batch.spent + facts.booked, **changes)
+
+
+def moved_values(batch: Batch) -> tuple[object, ...]:
+    """Give what a move changes, from ``state`` to ``spent`` in the order of the table's columns, and the id."""
+    return (
+        batch.state.value,
+        batch.claim,
+        batch.remote_id,
+        batch.sent_at,
+        batch.expires_at,
+        batch.reserved,
+        None if batch.held_from is None else batch.held_from.value,
+        None if batch.need is None else dump(attrs.asdict(batch.need)),
+        dump(dict(batch.notes)),
+        batch.spent,
+        batch.id,
+    )
 
 
 def as_batch(found: tuple[Any, ...]) -> Batch:

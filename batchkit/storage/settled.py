@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Final
@@ -11,6 +11,7 @@ from batchkit.errors import IllegalTransition
 from batchkit.ids import BatchId, RowId
 from batchkit.model import Settled
 from batchkit.states import ROW_TRANSITIONS, RowEvent, RowState
+from batchkit.storage import schema
 
 _BY_BATCH: Final = frozenset(
     event for event, (origin, _) in ROW_TRANSITIONS.items() if origin is RowState.SUBMITTED
@@ -18,6 +19,8 @@ _BY_BATCH: Final = frozenset(
 _ALONE: Final = frozenset(
     event for event, (origin, _) in ROW_TRANSITIONS.items() if origin not in {None, RowState.SUBMITTED}
 ) - {RowEvent.TAKEN, RowEvent.TWIN_ACCEPTED}
+
+_NO_USAGE: Final = (None, None, None, None, None)
 
 
 def check_events(page: Iterable[Settled], source: BatchId | None) -> None:
@@ -46,3 +49,35 @@ def first_of_each(page: Sequence[Settled]) -> tuple[list[Settled], list[RowId]]:
             kept.setdefault(item.row, item)
         ascending = list(kept.values())
     return ascending, again
+
+
+def result_rows(
+    low: int,
+    source: BatchId | None,
+    page: Iterable[Settled],
+    names: Mapping[str, int],
+    by: str,
+    *,
+    storable: Callable[[str], str],
+) -> Iterator[tuple[object, ...]]:
+    """Give the results of a page, numbered from ``low`` on, as columns from ``id`` to ``answer``."""
+    person, codes = names[by], schema.CODES
+    for number, item in enumerate(page, low):
+        row, event, reason, tier, tries, resends, verdict, detail, answer, usage, cost, model = item
+        yield (
+            number,
+            row,
+            source,
+            codes[id(event)],
+            codes[id(reason)],
+            tier,
+            tries,
+            resends,
+            codes[id(verdict)],
+            cost,
+            *(usage or _NO_USAGE),
+            names[model],
+            person,
+            storable(detail) if detail else "",
+            answer,
+        )

@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
-
 from batchkit.errors import OverBudget, StoreError, Unresolved
 from batchkit.ids import BatchId, RemoteId, RowId
 from batchkit.model import (
@@ -20,9 +18,9 @@ from batchkit.model import (
     Members,
     Run,
 )
-from batchkit.states import UNRESOLVED, BatchState, RowState, RunState, check_batch
+from batchkit.states import UNRESOLVED, BatchState, RowState
 from batchkit.storage.pages import pack, ranges, unpack
-from batchkit.storage.records import after_move, as_batch, check_rows, dump
+from batchkit.storage.records import after_move, as_batch, check_open, check_rows, moved_values
 from batchkit.storage.schema import state_code
 from batchkit.storage.sqlite_base import SQLiteBase, numbered
 
@@ -39,8 +37,7 @@ class SQLiteBatches(SQLiteBase):
         self._guard.check()
         with self._db.write() as connection:
             run = self._fence(connection, lease)
-            if run.state is not RunState.OPEN:
-                raise StoreError(f"run {run.name!r} is {run.state.value}; only an open run makes batches")
+            check_open(run)
             self._check_intent(connection, intent)
             batch = self._insert_batch(connection, run, intent, len(rows))
             self._take(connection, run, batch, rows)
@@ -92,13 +89,7 @@ class SQLiteBatches(SQLiteBase):
         with self._db.write() as connection:
             run = self._fence(connection, lease)
             held = self._batch(connection, run, batch)
-            if held.state is not expect:
-                raise StoreError(
-                    f"batch {batch} is {held.state.value}, not {expect.value}; nothing was changed"
-                )
-            if to is not expect:
-                check_batch(expect, to, held_from=held.held_from)
-            moved = self._update_batch(connection, after_move(held, to, facts))
+            moved = self._update_batch(connection, after_move(held, expect, to, facts))
             if free:
                 self._free(connection, batch)
             self._append_events(connection, run.id, facts.events)
@@ -242,19 +233,7 @@ class SQLiteBatches(SQLiteBase):
         connection.execute(
             "UPDATE batch SET state = ?, claim = ?, remote_id = ?, sent_at = ?, expires_at = ?, reserved = ?, held_from = ?, "
             "need = ?, notes = ?, spent = ? WHERE id = ?",
-            (
-                batch.state.value,
-                batch.claim,
-                batch.remote_id,
-                batch.sent_at,
-                batch.expires_at,
-                batch.reserved,
-                None if batch.held_from is None else batch.held_from.value,
-                None if batch.need is None else dump(attrs.asdict(batch.need)),
-                dump(dict(batch.notes)),
-                batch.spent,
-                batch.id,
-            ),
+            moved_values(batch),
         )
         return batch
 

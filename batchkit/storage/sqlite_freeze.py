@@ -10,13 +10,14 @@ from typing import Final
 from typing_extensions import override
 
 from batchkit.digests import run_digest
-from batchkit.errors import DuplicateKeys, RowsChanged, UsageError
-from batchkit.ids import Digest, row_id
+from batchkit.errors import DuplicateKeys
+from batchkit.ids import row_id
 from batchkit.model import PAGE, Lease, Run, Seal, SourceRow
 from batchkit.reasons import Reason
-from batchkit.states import RowEvent, RowState, RunState, after, check_run
+from batchkit.states import RowState, RunState, check_run
 from batchkit.storage import schema
-from batchkit.storage.pages import encode_keys, join_lines, locate, pack, page_digest
+from batchkit.storage.frozen import FrozenPage, changed, check_end, check_next, frozen_page, mark_values
+from batchkit.storage.pages import locate
 from batchkit.storage.records import as_run, bounds, clean
 from batchkit.storage.seal import repeats
 from batchkit.storage.sqlite_rows import SQLiteRows
@@ -38,7 +39,7 @@ class SQLiteFreeze(SQLiteRows):
             if page:
                 run = self._add(connection, run, page)
             if seal is not None:
-                self._check_end(run, page, seal)
+                check_end(run, page, seal)
                 if run.state is RunState.FREEZING:
                     try:
                         self._seal(connection, run, seal)
@@ -50,84 +51,42 @@ class SQLiteFreeze(SQLiteRows):
         return run.rows
 
     def _add(self, connection: sqlite3.Connection, run: Run, page: Sequence[SourceRow]) -> Run:
-        positions, keys, lines, sizes, events, *_ = zip(*page, strict=True)
-        first, count = positions[0], len(page)
-        if first % PAGE or count > PAGE or positions != tuple(range(first, first + count)):
-            raise UsageError(
-                f"a page holds up to {PAGE} records in order from a multiple of {PAGE}; this one starts at {first}"
-            )
-        joined = join_lines(lines)
-        digest = page_digest(joined)
-        if first < run.rows:
-            self._compare(connection, run, first, lines, digest)
+        made = frozen_page(page)
+        if made.first < run.rows:
+            self._compare(connection, run, made)
             return run
-        if run.state is not RunState.FREEZING:
-            raise RowsChanged(
-                f"the source gives more than the {run.rows} records that run {run.name!r} was sealed with; "
-                "nothing was changed. Start another run for the new records."
-            )
-        if first > run.rows:
-            raise UsageError(f"the run holds {run.rows} records; the next page starts there, not at {first}")
-        base = row_id(run.id, first)
+        check_next(run, made.first)
+        base, count = row_id(run.id, made.first), made.records
         connection.execute(
             "INSERT INTO source_page (id, count, digest, sizes, keys, lines) VALUES (?, ?, ?, ?, ?, ?)",
-            (base, count, digest, pack(sizes), encode_keys(keys), joined),
+            (base, *made[1:6]),
         )
         connection.execute(_FREEZE, (base, schema.state_code(RowState.PENDING), _OFFSETS, count))
-        if events.count(RowEvent.FROZEN) != count:
-            self._mark(connection, run, [row for row in page if row.event is not RowEvent.FROZEN])
+        if made.marked:
+            self._mark(connection, run, made.marked)
         return as_run(
             connection.execute(
-                "UPDATE run SET rows = ? WHERE id = ? RETURNING *", (first + count, run.id)
+                "UPDATE run SET rows = ? WHERE id = ? RETURNING *", (made.first + count, run.id)
             ).fetchall()[0]
         )
 
     def _mark(self, connection: sqlite3.Connection, run: Run, page: Sequence[SourceRow]) -> None:
         """Bring the records that did not simply become PENDING to where their events lead."""
         connection.executemany(
-            "UPDATE row_state SET state = ?, reason = ?, result = ? WHERE id = ?",
-            [
-                (
-                    schema.state_code(after(None, row.event)),
-                    schema.reason_code(row.reason),
-                    row.result,
-                    row_id(run.id, row.position),
-                )
-                for row in page
-            ],
+            "UPDATE row_state SET state = ?2, reason = ?3, result = ?4 WHERE id = ?1",
+            [mark_values(run, row) for row in page],
         )
         connection.executemany(
             "INSERT INTO refusal (row, detail) VALUES (?, ?)",
             [(row_id(run.id, row.position), clean(row.detail)) for row in page if row.detail],
         )
 
-    def _compare(
-        self, connection: sqlite3.Connection, run: Run, first: int, lines: Sequence[bytes], digest: Digest
-    ) -> None:
+    def _compare(self, connection: sqlite3.Connection, run: Run, page: FrozenPage) -> None:
         held, text = connection.execute(
-            "SELECT digest, lines FROM source_page WHERE id = ?", (row_id(run.id, first),)
+            "SELECT digest, lines FROM source_page WHERE id = ?", (row_id(run.id, page.first),)
         ).fetchone()
-        if held == digest:
-            return
-        frozen = bytes(text).split(b"\n")
-        differs = next(
-            (n for n, (a, b) in enumerate(zip(frozen, lines, strict=False)) if a != b),
-            min(len(frozen), len(lines)),
-        )
-        raise RowsChanged(
-            f"the source gives other records than run {run.name!r} froze, from record {first + differs} on "
-            "(counted from 0); nothing was changed. Give the same source, or start another run."
-        )
-
-    def _check_end(self, run: Run, page: Sequence[SourceRow], seal: Seal) -> None:
-        given = page[-1].position + 1 if page else seal.count
-        if seal.count is not None:
-            given = seal.count
-        if given is not None and given != run.rows:
-            raise RowsChanged(
-                f"the source ends after {given} records, run {run.name!r} froze {run.rows}; nothing was changed. "
-                "Give the same source, or start another run."
-            )
+        if held != page.digest:
+            raise changed(run, page, bytes(text))
 
     def _seal(self, connection: sqlite3.Connection, run: Run, seal: Seal) -> None:
         check_run(run.state, RunState.OPEN)

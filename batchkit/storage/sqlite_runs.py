@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from batchkit.errors import StoreError
 from batchkit.ids import Digest, RunId
 from batchkit.model import Lease, NewRun, Run, RunFacts
-from batchkit.states import RunState, check_run
+from batchkit.states import RunState
 from batchkit.storage.owner import is_gone
-from batchkit.storage.records import as_run, dump, dump_needs
+from batchkit.storage.records import as_run, check_move, dump, dump_needs
 from batchkit.storage.sqlite_base import SQLiteBase, numbered
 
 _NOTHING = RunFacts()
@@ -81,14 +81,9 @@ class SQLiteRuns(SQLiteBase):
         """Move the run and apply the facts."""
         with self._db.write() as connection:
             run = self._fence(connection, lease)
-            if run.state is not expect:
-                raise StoreError(
-                    f"run {run.name!r} is {run.state.value}, not {expect.value}; nothing was changed"
-                )
-            if to is not expect:
-                check_run(expect, to)
+            check_move(run, expect, to, facts)
             if facts.refreeze is not None:
-                self._refreeze(connection, run, to, facts.refreeze)
+                self._refreeze(connection, run, facts.refreeze)
             made = connection.execute(
                 "UPDATE run SET state = ?, needs = coalesce(?, needs), options = coalesce(?, options) WHERE id = ? RETURNING *",
                 (
@@ -101,9 +96,7 @@ class SQLiteRuns(SQLiteBase):
             self._append_events(connection, run.id, facts.events)
             return as_run(made[0])
 
-    def _refreeze(self, connection: sqlite3.Connection, run: Run, to: RunState, spec: Digest) -> None:
-        if run.state is not RunState.FREEZING or to is not RunState.FREEZING:
-            raise StoreError(f"run {run.name!r} is sealed: its records stay as they are; nothing was changed")
+    def _refreeze(self, connection: sqlite3.Connection, run: Run, spec: Digest) -> None:
         self._drop(connection, run)
         connection.execute("UPDATE run SET spec = ? WHERE id = ?", (spec, run.id))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from itertools import groupby, islice
 from typing import Any, Final, cast
 
@@ -17,7 +16,7 @@ from batchkit.ids import Digest, ResultId, RowId, RunId, row_id
 from batchkit.model import Lease, SourceRow
 from batchkit.states import RowState
 from batchkit.storage import schema
-from batchkit.storage.pages import content, locate
+from batchkit.storage.pages import content_hash, key_hash, locate
 from batchkit.storage.sqlite_rows import SQLiteRows
 
 _TOUCHED: Final = "SELECT DISTINCT row >> 32 FROM result WHERE id > ? AND id <= ?"
@@ -78,32 +77,20 @@ class SQLiteSeries(SQLiteRows):
             lines = packed.lines()
             for id_, place in members:
                 line = lines[place.offset]
-                yield _key_hash(packed.keys[place.offset]), id_, _content_hash(spec, line)
+                yield key_hash(packed.keys[place.offset]), id_, content_hash(spec, line)
             self._pages.trim()
 
     def find_staged(
         self, series: RunId, spec: Digest, page: Sequence[SourceRow]
     ) -> Sequence[ResultId | None]:
         """Give for each record the result that the series staged last for its key, if record and spec are the same."""
-        hashes = [_key_hash(row.key) for row in page]
+        hashes = [key_hash(row.key) for row in page]
         results: list[ResultId | None] = [None] * len(page)
         with self._db.read() as connection:
             found: list[tuple[Any, ...]] = connection.execute(
                 _FIND, (json.dumps(hashes), series, _SUCCEEDED)
             ).fetchall()
         for n, held, result in found:
-            if held == _content_hash(spec, page[n].line):
+            if held == content_hash(spec, page[n].line):
                 results[n] = cast("ResultId", result)
         return results
-
-
-def _key_hash(key: str) -> int:
-    """Give 64 bits of a key. Where two keys share them one is forgotten, and paid again: never taken for the other."""
-    return int.from_bytes(
-        blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
-    )
-
-
-def _content_hash(spec: Digest, line: bytes) -> bytes:
-    """Give 128 bits of what makes two records of a series the same: spec, key and fields."""
-    return blake2b(spec.encode() + content(line), digest_size=16).digest()

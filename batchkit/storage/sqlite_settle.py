@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 from batchkit.errors import StoreError
 from batchkit.ids import BatchId, RowId
 from batchkit.model import Applied, Lease, Settled
 from batchkit.storage import schema
 from batchkit.storage.records import check_rows, clean
-from batchkit.storage.settled import check_events, first_of_each
+from batchkit.storage.settled import check_events, first_of_each, result_rows
 from batchkit.storage.sqlite_base import SQLiteBase
 
 _APPEND: Final = """
@@ -29,7 +29,6 @@ _APPLY: Final = f"""
     WHERE r.id BETWEEN ? AND ? AND row_state.id = r.row AND row_state.state = {schema.EVENT_ORIGIN}
         AND (row_state.batch = ? OR row_state.batch IS NULL)
 """  # noqa: S608 (two constants made of the transition table)
-_NO_USAGE: Final = (None, None, None, None, None)
 
 
 class SQLiteSettle(SQLiteBase):
@@ -59,7 +58,9 @@ class SQLiteSettle(SQLiteBase):
             check_rows(run, ascending[0].row, ascending[-1].row)
             low = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM result").fetchone()[0]
             high = low + len(ascending) - 1
-            connection.executemany(_APPEND, self._results(connection, low, source, ascending, by))
+            names = {text: self._name(connection, text) for text in {by, *map(itemgetter(11), page)}}
+            rows = result_rows(low, source, ascending, names, by, storable=clean)
+            connection.executemany(_APPEND, rows)
             applied = connection.execute(_APPLY, (low, high, source)).rowcount
             cost = sum(map(itemgetter(10), ascending))
             ignored = again
@@ -78,38 +79,6 @@ class SQLiteSettle(SQLiteBase):
         found = connection.execute("SELECT run FROM batch WHERE id = ?", (source,)).fetchone()
         if found is None or found[0] != run:
             raise StoreError(f"run {run} has no batch {source}; nothing was settled")
-
-    def _results(
-        self,
-        connection: sqlite3.Connection,
-        low: int,
-        source: BatchId | None,
-        page: Iterable[Settled],
-        by: str,
-    ) -> Iterator[tuple[Any, ...]]:
-        person, codes = self._name(connection, by), schema.CODES
-        models: dict[str, int] = {}
-        for number, item in enumerate(page, low):
-            row, event, reason, tier, tries, resends, verdict, detail, answer, usage, cost, model = item
-            if model not in models:
-                models[model] = self._name(connection, model)
-            yield (
-                number,
-                row,
-                source,
-                codes[id(event)],
-                codes[id(reason)],
-                tier,
-                tries,
-                resends,
-                codes[id(verdict)],
-                cost,
-                *(usage or _NO_USAGE),
-                models[model],
-                person,
-                clean(detail) if detail else "",
-                answer,
-            )
 
     def _withdraw(self, connection: sqlite3.Connection, low: int, high: int) -> tuple[list[RowId], int]:
         """Take back the results that were not applied; give their rows and their cost."""

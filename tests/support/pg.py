@@ -58,7 +58,10 @@ class Server:
             if not self._home.exists():
                 self._start()
             (self._home / "users" / str(os.getpid())).touch()
-        return conninfo.make_conninfo(host=str(self._home / "run"), user="postgres", dbname="postgres")
+        address: str = conninfo.make_conninfo(
+            host=str(self._home / "run"), user="postgres", dbname="postgres"
+        )
+        return address
 
     def __exit__(self, *_: object) -> None:
         if os.environ.get("BATCHKIT_TEST_POSTGRES"):
@@ -121,6 +124,36 @@ def database(server: str, *, template: str | None = None) -> Iterator[str]:
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def store_schema(server: str, *, schema: str = "batchkit") -> Iterator[str]:
+    """Give the address of a database of one's own in which a schema holds an empty store."""
+    from batchkit.storage.postgres import PostgresStore
+
+    with database(server) as address:
+        PostgresStore(address, schema=schema, migrate=True).close()
+        yield address
+
+
+def empty(address: str, *, schema: str = "batchkit") -> None:
+    """Make a store empty again, its numbers too: several times faster than another database or other tables."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        tables = [
+            name
+            for (name,) in connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename <> 'store'", (schema,)
+            )
+        ]
+        # Those that others refer to come last.
+        tables.sort(key=lambda name: {"batch": 1, "run": 2}.get(name, 0))
+        statements = [sql.SQL("DELETE FROM {}").format(sql.Identifier(schema, name)) for name in tables]
+        connection.execute(sql.SQL("; ").join(statements))
+        connection.execute(
+            "SELECT setval(format('%%I.%%I', schemaname, sequencename)::regclass, 1, false) "
+            "FROM pg_sequences WHERE schemaname = %s",
+            (schema,),
+        )
 
 
 def url(address: str, **parameters: str) -> str:
