@@ -195,11 +195,11 @@ def _content(
             **_mapping(run.options.get("source")),
         },
         "equations": equations.to_dict(),
-        # Until a watch ends, a batch that counts as never created may still turn up and be billed.
+        # Until its watch ends, and where that ended inconclusive, a batch that counts as never created may be billed.
         "watches": [
             {"batch": batch.id, "until": watch.until, "up_to_nano_usd": batch.reserved}
             for batch in batches
-            if (watch := watch_of(batch)) is not None and watch.running
+            if (watch := watch_of(batch)) is not None and (watch.running or watch.open)
             if batch.state in NEVER_TAKEN and (batch.reserved or watch.open)
         ],
         "balanced": equations.hold and equations.rows.buckets["open"] == 0,

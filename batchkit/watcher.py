@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import attrs
 
-from batchkit.doubt import MINUTE, Finding, Known, Reading, Trail, elsewhere, may_be, observe, stuck
+from batchkit.doubt import DAY, MINUTE, Finding, Known, Reading, Trail, elsewhere, may_be, observe, stuck
 from batchkit.errors import ProviderError
 from batchkit.ids import BatchId, RemoteId, RowId
 from batchkit.listing import read_list, server_time
@@ -121,7 +121,7 @@ class Watcher:
             seen = observe(batch, Trail(since=now), reading, known, now=now)
             at, over = seen.dated, seen.dated is not None and seen.dated >= watch.until
         watch = self._opened(gateway, batch, watch, known, at)
-        ended = at if over and not watch.open else None
+        ended = at if over and all(map(_past_finding, watch.open)) else None
         wait = MINUTE if watch.open and not all(map(stuck, watch.open)) else HOUR
         watch = attrs.evolve(
             watch, ended_at=ended, next_at=now + wait if watch.open or now >= watch.until else None
@@ -162,7 +162,8 @@ class Watcher:
         )
         notes: dict[str, object] = {**batch.notes, "watch": watch.to_json()}
         if not found:
-            free = batch.state is BatchState.ABSENT and not watch.running
+            # What can no longer be found out may have been ours: its cost stays reserved, and in the receipt.
+            free = batch.state is BatchState.ABSENT and not watch.running and not watch.open
             return self._move(
                 lease, batch, batch.state, BatchFacts(notes=notes, reserved=0 if free else None)
             )
@@ -216,6 +217,11 @@ def _news(batch: Batch, left: Sequence[RemoteId]) -> list[RemoteId]:
     """Give those of the ids left for a batch that it does not know yet."""
     watch, known = watch_of(batch), set(claimed_by(batch))
     return [r for r in left if r not in known and (watch is None or r not in watch.suspects)]
+
+
+def _past_finding(suspect: Suspect) -> bool:
+    """Tell whether a day went by since a suspect vanished, stayed unreadable or should have ended: so it will remain."""
+    return stuck(suspect) is not None and suspect.seen_at - suspect.since >= DAY
 
 
 def _wakes(batch: Batch, watch: Watch, now: float) -> list[float]:

@@ -156,6 +156,7 @@ def settle(batch: Batch, requests: Lines, model: Model, seed: int) -> Settled:
             invoice.add(custom_id, result["message"]["model"], result["message"]["usage"])
         # The id was checked when the batch was created: it needs no escaping.
         lines.append(f'{{"custom_id":"{custom_id}","result":{_DUMPS(result)}}}')
+    counts["expired"] += batch.size - len(lines)  # requests of a stranger's that nobody kept
     random.Random(f"{seed}:{batch.id}").shuffle(lines)
     return Settled(Lines.of(lines), {name: counts[name] for name in _OUTCOMES}, invoice.close())
 

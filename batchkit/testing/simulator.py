@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -97,6 +98,24 @@ class SimulatedAPI:
         with self._lock:
             self._world.advance(forward(seconds))
             return self._world.now
+
+    def stranger(self, size: int, headers: Mapping[str, str]) -> str | None:
+        """Let somebody else in the same workspace create a batch. Only one of its requests is kept, however large it is.
+
+        Args:
+            size: How many requests it counts.
+            headers: Those of a request of the workspace.
+
+        Returns:
+            Its id; None where the queue is full or the key is not valid.
+        """
+        workspace = self._workspace(Request(method="POST", path="", headers=headers))
+        if workspace is None:
+            return None
+        text = json_bytes({"custom_id": f"stranger-{size}", "params": {"model": "somebody-elses"}}).decode()
+        with self._lock, contextlib.suppress(APIError):
+            return self._world.create(workspace, "2023-06-01", Lines.of([text]), size).id
+        return None
 
     def bill(self) -> Bill:
         """Return what was charged until now."""

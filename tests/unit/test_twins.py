@@ -19,7 +19,8 @@ from batchkit.reasons import Reason
 from batchkit.receipt import issue_receipt
 from batchkit.states import BatchState, RowEvent, RowState
 from batchkit.testing import Answer, Dropped, Handler, Model, Request, Response
-from batchkit.watch import twins_of
+from batchkit.watch import twins_of, watch_of
+from batchkit.watcher import watched_until
 
 JSON = {"content-type": "application/json"}
 REFUSED = b'{"type":"error","error":{"type":"invalid_request_error","message":"no"}}'
@@ -445,6 +446,32 @@ def test_an_absence_that_was_never_proved_stays_inconclusive() -> None:
     rig.resolve()
     assert issue_receipt(rig.store, rig.run).content["watches"] == []
     assert rig.batch(sent.id).reserved == 0
+
+
+def test_a_suspect_that_vanished_does_not_keep_a_watch_open_for_ever() -> None:
+    """Deleted before anybody could open it, it may have been ours: the watch ends, what it may cost stays reserved."""
+    rig = Rig(6)
+    hold_back(rig)
+    sent = rig.send().batch
+    assert sent is not None
+    absent = rig.settle_doubt(sent.id)
+    key = {"x-api-key": "simulated", "anthropic-version": "2023-06-01"}
+    stranger = rig.sim.stranger(6, key)
+    assert rig.send().batch is None
+    path = f"/v1/messages/batches/{stranger}"
+    rig.sim.handle(Request(method="POST", path=f"{path}/cancel", headers=key))
+    rig.clock.sleep(600)
+    assert rig.sim.handle(Request(method="DELETE", path=path, headers=key)).status == 200
+    for _ in range(60):
+        rig.clock.sleep(3_600)
+        rig.resolve()
+    watch = watch_of(rig.batch(sent.id))
+    assert watch is not None
+    assert not watch.running
+    assert watched_until(rig.batches) is None
+    (told,) = issue_receipt(rig.store, rig.run).content["watches"]
+    assert told["up_to_nano_usd"] == rig.batch(sent.id).reserved == absent.reserved > 0
+    assert rig.finish().open == 0
 
 
 def test_a_batch_of_ours_that_another_doubt_opens_is_told_to_its_own() -> None:

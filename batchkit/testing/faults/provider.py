@@ -6,7 +6,7 @@ import heapq
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 
@@ -33,6 +33,10 @@ class Timed(Protocol):
 
     def handle(self, request: Request) -> Response:
         """Answer one request."""
+        ...
+
+    def stranger(self, size: int, headers: Mapping[str, str]) -> str | None:
+        """Let somebody else in the workspace of these headers create a batch."""
         ...
 
 
@@ -80,7 +84,6 @@ class UnreliableAPI:
         self._cached: dict[str, Response] = {}
         self._headers: Mapping[str, str] | None = None
         self._counts: list[int] = []
-        self._visits = 0
         if schedule.strangers:
             self._at(self._api.now + self._pause(), self._visit)
 
@@ -270,13 +273,21 @@ class UnreliableAPI:
         if self._headers is not None:
             like_ours = self._rng.random() < 0.5
             count = self._rng.choice(self._counts) if like_ours else self._rng.randint(1, 30)
-            self._visits += 1
-            items = [{"custom_id": f"stranger-{self._visits}-{n}", "params": _PARAMS} for n in range(count)]
-            body = json_bytes({"requests": items})
-            kept = {n: v for n, v in self._headers.items() if n != "content-length"}
-            _drop(self._api.handle(Request(method="POST", path=BATCHES, headers=kept, body=body)))
+            made = self._api.stranger(count, self._headers)
+            if made is not None and self.schedule.deletions and self._rng.random() < self.schedule.deletions:
+                self._at(self.now + self._rng.uniform(0.0, 1_800.0), lambda: self._cancel(made))
         if not self.calm:
             self._at(self.now + self._pause(), self._visit)
+
+    def _cancel(self, stranger: str) -> None:
+        """Let a stranger end a batch of its own, and delete it."""
+        self._ask("POST", f"{BATCHES}/{stranger}/cancel")
+        self._at(self.now + 1_800.0, lambda: self._ask("DELETE", f"{BATCHES}/{stranger}"))
+
+    def _ask(self, method: str, path: str) -> None:
+        assert self._headers is not None
+        kept = {name: value for name, value in self._headers.items() if name != "content-length"}
+        self._api.handle(Request(method=method, path=path, headers=kept))
 
     # -- answers
 
@@ -297,13 +308,6 @@ class UnreliableAPI:
             headers={"content-type": "application/json", **(headers or {})},
             body=json_bytes(body),
         )
-
-
-_PARAMS: dict[str, Any] = {
-    "model": "claude-haiku-4-5",
-    "max_tokens": 100,
-    "messages": [{"role": "user", "content": "A stranger's question."}],
-}
 
 
 def _kind(request: Request) -> str:

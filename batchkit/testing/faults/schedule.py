@@ -95,6 +95,7 @@ class FaultSchedule:
         lag: The most seconds for which the list may not know a new batch; meanwhile it flickers.
         strangers: Batches that somebody else creates in the same workspace, per hour; half have the count of
             one of ours.
+        deletions: The share of those batches that their owner cancels and deletes within the hour.
         faults: Which faults may happen; None admits all. Those that a kind of request cannot meet it does not meet.
     """
 
@@ -103,6 +104,7 @@ class FaultSchedule:
     lateness: float = attrs.field(default=900.0, validator=_SECONDS)
     lag: float = attrs.field(default=120.0, validator=_SECONDS)
     strangers: float = attrs.field(default=0.0, validator=_SECONDS)
+    deletions: float = attrs.field(default=0.0, validator=_share)
     faults: frozenset[Fault] | None = None
 
     def of(self, kind: str) -> tuple[Fault, ...]:

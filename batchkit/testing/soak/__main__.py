@@ -42,6 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                     lag=options.lag,
                     strangers=options.strangers,
                     sdk=options.sdk,
+                    stores=options.stores,
+                    rows=options.rows,
+                    most=options.most,
+                    deletions=options.deletions,
+                    rotate=options.rotate,
+                    jumps=options.jumps,
                 )
                 began = time.perf_counter()
                 seeds = range(options.first, options.first + options.seeds)
@@ -75,6 +81,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strangers", type=float, default=usual.strangers, metavar="N", help="their batches an hour"
     )
+    parser.add_argument("--stores", type=int, default=1, metavar="N", help="stores in the same workspace")
+    parser.add_argument("--rows", type=int, metavar="N", help="source rows of each store")
+    parser.add_argument("--most", type=int, metavar="N", help="most rows of a batch")
+    parser.add_argument(
+        "--deletions",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="share of strangers' batches that are deleted",
+    )
+    parser.add_argument("--rotate", action="store_true", help="rotate keys")
+    parser.add_argument(
+        "--jumps", type=float, default=0.0, metavar="P", help="chance at each pass that the clock jumps"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that play")
     parser.add_argument("--sdk", action="store_true", help="use the real SDK client, three times slower")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the sums here")
@@ -95,7 +115,8 @@ def _print(setup: Setup, summary: Summary, seconds: float) -> None:
         f"{setup.engine}{grace}, faults {setup.fault_rate:.0%}: {summary.seeds} seeds, {summary.rows} rows, "
         f"lost {summary.lost}, double-paid {summary.double_paid}, unreported {summary.unreported_duplicates}, "
         f"wrong adoptions {summary.wrong_adoptions}, violations {len(summary.violations)}, doubts {summary.doubts}, "
-        f"held {summary.held}, longest {summary.max_virtual_hours:.1f} virtual h ({per:.0f} ms a seed)\n"
+        f"held {summary.held}, rows kept {summary.mean_hold_minutes:.0f} min on average and {summary.worst_hold_hours:.1f} h "
+        f"at most, longest {summary.max_virtual_hours:.1f} virtual h ({per:.0f} ms a seed)\n"
     )
     sys.stdout.flush()
 

@@ -26,12 +26,9 @@ from batchkit.states import BatchState, RunState
 from batchkit.storage import Store
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter
-from batchkit.testing.batch import Latency
 from batchkit.testing.clock import SimulatedClock
 from batchkit.testing.faults import (
     Chances,
-    Fault,
-    FaultSchedule,
     FaultyAPI,
     JumpyClock,
     Killed,
@@ -40,8 +37,10 @@ from batchkit.testing.faults import (
 )
 from batchkit.testing.http import Request
 from batchkit.testing.simulator import SimulatedAPI
+from batchkit.testing.soak.holds import Holds
 from batchkit.testing.soak.light import LightClient
-from batchkit.testing.soak.scene import PREFIX, SPEC, Label, Outcome, Setup, model, rows_of
+from batchkit.testing.soak.scene import PREFIX, SPEC, Label, Outcome, Setup, rows_of
+from batchkit.testing.soak.surroundings import Surroundings
 from batchkit.watch import twins_of
 from batchkit.workflow import Workflow
 
@@ -52,6 +51,8 @@ DAY = 24 * HOUR
 LONGEST = 10 * DAY
 """Virtual time after which a run that has not ended is a violation: two days of readings, a batch's life, a watch, slack."""
 NAME = "run"
+KEYS = ("simulated", "rotated-once", "rotated-twice")
+"""All of one workspace."""
 
 
 class History:
@@ -60,39 +61,44 @@ class History:
     Args:
         seed: Decides everything.
         setup: What it is played under.
+        around: The provider, where other stores send to it too.
+        letter: What the keys of its rows begin with, and those of no other store.
     """
 
-    def __init__(self, seed: int, setup: Setup) -> None:
+    def __init__(
+        self, seed: int, setup: Setup, around: Surroundings | None = None, letter: str = "S"
+    ) -> None:
         self.seed = seed
         self.setup = setup
         self.rng: random.Random = random.Random(f"{seed}:history")
-        longest = 30 * HOUR if self.rng.random() < 0.05 else 20 * 60.0
-        self.sim: SimulatedAPI = SimulatedAPI(model, seed=seed, latency=Latency(60.0, longest))
-        schedule = FaultSchedule(
-            seed=seed,
-            rate=setup.fault_rate,
-            lateness=setup.lateness,
-            lag=setup.lag,
-            strangers=setup.strangers if setup.fault_rate else 0.0,
-            # A key of another workspace would take the create there too, which one answer's headers cannot play.
-            faults=frozenset(Fault) - {Fault.ELSEWHERE},
-        )
-        self.api: UnreliableAPI = UnreliableAPI(self.sim, schedule)
-        self.steady: SimulatedClock = SimulatedClock(self.api)
+        self.around: Surroundings = around or Surroundings(seed, setup, self.rng)
+        self.sim: SimulatedAPI = self.around.sim
+        self.api: UnreliableAPI = self.around.api
+        self.steady: SimulatedClock = self.around.steady
         self.clock: JumpyClock = JumpyClock(self.steady)
-        self.began: float = self.sim.now
-        self.rows: list[dict[str, str]] = rows_of(self.rng)
+        self.letter = letter
+        self.rows: list[dict[str, str]] = rows_of(self.rng, setup.rows, letter)
         self.on_disk: bool = seed % 10 == 9
         self.path: Path | None = None
         self.frozen: bool = False
         self.held: int = 0
         self.passes: int = 0
         self.deaths: int = 0
+        self.hours: float = 0.0
+        self.holds: Holds = Holds()
         self.violations: list[str] = []
         self.processes: list[Process] = []
 
     def play(self) -> Outcome:
         """Play it."""
+        with self.opened():
+            while not self.turn():
+                pass
+            return self.judged()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Freeze the rows and start the processes; let go of everything at the end."""
         with contextlib.ExitStack() as stack:
             if self.on_disk:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-", dir=_memory_disk()))
@@ -107,32 +113,42 @@ class History:
             self.processes = [Process(self, 0), Process(self, 1)]
             for process in self.processes:
                 stack.callback(process.close)
-            self._drive()
-            return self._judge()
+            yield
 
     # ---------------------------------------------------------------- the course of things
 
-    def _drive(self) -> None:
-        while True:
-            elapsed = self.sim.now - self.began
-            if elapsed > LONGEST:
-                self.violations.append(f"it did not end in {elapsed / HOUR:.0f} h: {self._standing()}")
-                return
-            if elapsed > self.setup.storm:
-                self._calm()
-            process = min(self.processes, key=lambda one: one.due)
-            self.steady.sleep(process.due - self.sim.now)
-            if not self.api.calm and self.rng.random() < 0.01 * self.setup.fault_rate:
+    @property
+    def due(self) -> float:
+        """Give when something happens next."""
+        return min(process.due for process in self.processes)
+
+    def turn(self) -> bool:
+        """Let time go on to the next pass, and make it; give whether everything is over."""
+        self.hours = self.around.hours
+        if self.hours * HOUR > LONGEST:
+            self.violations.append(f"it did not end in {self.hours:.0f} h: {self._standing()}")
+            return True
+        if self.hours * HOUR > self.setup.storm:
+            self._calm()
+        process = min(self.processes, key=lambda one: one.due)
+        self.steady.sleep(max(process.due - self.sim.now, 0.0))
+        if not self.api.calm:
+            if self.rng.random() < 0.01 * self.setup.fault_rate + self.setup.jumps:
                 self.clock.jump(self.rng.choice([-DAY, -HOUR, HOUR, DAY]))
-            progress = process.step()
-            if self.violations:
-                return
-            if progress is None:
-                continue
-            if progress.done and progress.wake_at is None:
-                return
-            if progress.needs and (progress.wake_at is None or self.rng.random() < 0.05):
-                self._person(progress)
+            if self.setup.rotate and self.rng.random() < 0.1:
+                process.restart()
+        progress = process.step()
+        self.holds.look(self.store, self.sim.now)
+        self.hours = self.around.hours
+        if self.violations:
+            return True
+        if progress is None:
+            return False
+        if progress.done and progress.wake_at is None:
+            return True
+        if progress.needs and (progress.wake_at is None or self.rng.random() < 0.05):
+            self._person(progress)
+        return False
 
     def _calm(self) -> None:
         self.api.calm = True
@@ -197,12 +213,14 @@ class History:
 
     # ---------------------------------------------------------------- what must hold
 
-    def _judge(self) -> Outcome:
+    def judged(self) -> Outcome:
+        """Compare the provider's bill with what was recorded."""
         run = self.run()
         tally = self.store.tally(run.id)
         results = self.store.results(run.id, limit=1_000_000)
         batches = self.store.batches(BatchWhere())
-        ours = [entry for entry in self.sim.bill().entries() if str(entry["custom_id"]).startswith(PREFIX)]
+        mine = PREFIX + self.letter
+        ours = [entry for entry in self.sim.bill().entries() if str(entry["custom_id"]).startswith(mine)]
         paid = [result for result in results if result.usage is not None]
         # What a twin brings beyond what rows could use is booked with the twin, not as a result.
         shares = [share for batch in batches for twin in twins_of(batch) for share in twin.shares]
@@ -218,8 +236,9 @@ class History:
             double_paid=double_paid,
             reported=booked,
             wrong_adoptions=wrong,
-            hours=(self.sim.now - self.began) / HOUR,
+            hours=self.hours,
             held=self.held,
+            holds=tuple(self.holds.ended),
             doubts=sum(event_kind == "doubt.opened" for event_kind in self._kinds()),
             digest=self._digest(),
         )
@@ -286,7 +305,7 @@ class Process:
             self._own = SQLiteStore(history.path, clock=history.clock)
         store = faulty_store(self._own or history.store, self.chances)
         api = FaultyAPI(history.api, self.chances, meanwhile=self._pause)
-        client: Any = LightClient(api)
+        client: Any = LightClient(api, self._rng.choice(KEYS) if setup.rotate else KEYS[0])
         if setup.sdk:
             from batchkit.testing.client import simulated_client
 
@@ -297,7 +316,7 @@ class Process:
             store,
             gateway,
             builder=builder,
-            max_rows=max(len(history.rows) // 3, 1),
+            max_rows=setup.most or max(len(history.rows) // 3, 1),
             grace=setup.grace,
             clock=history.clock,
             rng=self._rng,
@@ -314,6 +333,11 @@ class Process:
             owner=lambda: owner,
         )
 
+    def restart(self) -> None:
+        """End between two passes and begin anew, as a deployment does."""
+        self.close()
+        self._be_born()
+
     def _pause(self, _: Request) -> None:
         self._history.freeze(self)
 
@@ -326,8 +350,7 @@ class Process:
             progress = Mover(history.run(), self._parts).advance()
         except Killed:
             history.deaths += 1
-            self.close()
-            self._be_born()
+            self.restart()
         except (LeaseLost, StoreError) as error:
             if not isinstance(error, LeaseLost) and "(injected)" not in str(error):
                 history.violations.append(f"the store refused: {error!r}\n{traceback.format_exc()}")

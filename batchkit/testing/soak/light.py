@@ -21,12 +21,14 @@ class LightClient:
 
     Args:
         api: A `SimulatedAPI`, or a wrapper around one.
+        key: The key it signs with.
     """
 
     base_url = "http://simulator.invalid"
 
-    def __init__(self, api: Handler) -> None:
+    def __init__(self, api: Handler, key: str = "simulated") -> None:
         self._api = api
+        self._headers = {**_HEADERS, "x-api-key": key}
 
     def with_options(self, **_: object) -> LightClient:
         """Give this client: it has nothing that could be set otherwise."""
@@ -35,7 +37,7 @@ class LightClient:
     def get(self, path: str, *, cast_to: object, options: Mapping[str, Any]) -> _Wrapped:
         """Send a GET."""
         query = {name: str(value) for name, value in (options.get("params") or {}).items()}
-        return self._send(Request(method="GET", path=path, query=query, headers=_HEADERS))
+        return self._send(Request(method="GET", path=path, query=query, headers=self._headers))
 
     def post(
         self,
@@ -48,7 +50,7 @@ class LightClient:
     ) -> _Wrapped:
         """Send a POST whose body is JSON, or a stream."""
         sent = content if content is not None else json_bytes(body) if body is not None else b""
-        headers = {**_HEADERS, **(options.get("headers") or {})}
+        headers = {**self._headers, **(options.get("headers") or {})}
         return self._send(Request(method="POST", path=path, headers=headers, body=sent))
 
     def _send(self, request: Request) -> _Wrapped:
@@ -99,7 +101,7 @@ class _Wrapped:
         self.http_response: _Answer = response
 
 
-_HEADERS = {"x-api-key": "simulated", "anthropic-version": "2023-06-01", "content-type": "application/json"}
+_HEADERS = {"anthropic-version": "2023-06-01", "content-type": "application/json"}
 
 
 @functools.cache

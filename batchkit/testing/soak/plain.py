@@ -12,12 +12,12 @@ from typing import Any
 
 import attrs
 
-from batchkit.testing.batch import Latency
 from batchkit.testing.clock import SimulatedClock
-from batchkit.testing.faults import Chances, Fault, FaultSchedule, FaultyAPI, Killed, UnreliableAPI
+from batchkit.testing.faults import Chances, FaultyAPI, Killed, UnreliableAPI
 from batchkit.testing.http import Dropped, Request, Response, json_bytes, read_all
 from batchkit.testing.simulator import SimulatedAPI
-from batchkit.testing.soak.scene import PREFIX, Outcome, Setup, judged, model, rows_of
+from batchkit.testing.soak.scene import PREFIX, Outcome, Setup, judged, rows_of
+from batchkit.testing.soak.surroundings import Surroundings
 
 __all__ = ["PlainHistory"]
 
@@ -63,21 +63,13 @@ class PlainHistory:
         self.seed = seed
         self.setup = setup
         self.rng: random.Random = random.Random(f"{seed}:history")
-        longest = 30 * HOUR if self.rng.random() < 0.05 else 20 * 60.0
-        self.sim: SimulatedAPI = SimulatedAPI(model, seed=seed, latency=Latency(60.0, longest))
-        schedule = FaultSchedule(
-            seed=seed,
-            rate=setup.fault_rate,
-            lateness=setup.lateness,
-            lag=setup.lag,
-            strangers=setup.strangers if setup.fault_rate else 0.0,
-            faults=frozenset(Fault) - {Fault.ELSEWHERE},
-        )
-        self.api: UnreliableAPI = UnreliableAPI(self.sim, schedule)
-        self.clock: SimulatedClock = SimulatedClock(self.api)
-        self.began: float = self.sim.now
-        self.rows: dict[str, str] = {row["sku"]: row["word"] for row in rows_of(self.rng)}
-        self.most: int = max(len(self.rows) // 3, 1)
+        around = Surroundings(seed, setup, self.rng)
+        self.sim: SimulatedAPI = around.sim
+        self.api: UnreliableAPI = around.api
+        self.clock: SimulatedClock = around.steady
+        self.began: float = around.began
+        self.rows: dict[str, str] = {row["sku"]: row["word"] for row in rows_of(self.rng, setup.rows)}
+        self.most: int = setup.most or max(len(self.rows) // 3, 1)
         self.saved: Saved = Saved()
         self.adopted: set[str] = set()
         self.doubts: int = 0

@@ -39,6 +39,14 @@ class Setup:
         strangers: Batches an hour that somebody else creates in the same workspace.
         storm: How long faults happen, in virtual time.
         sdk: Use the real SDK client.
+        stores: How many stores, each with rows of its own, send to the same workspace.
+        rows: Source rows of each store; None draws 15 to 36.
+        most: Most rows of a batch; None takes a third of the rows.
+        deletions: The share of strangers' batches that their owner cancels and deletes within the hour, among them
+            those that stand in our intents as the head of the list.
+        rotate: Restart processes with another key of the same workspace now and then.
+        jumps: The chance, at each pass, that the wall clock of the machine jumps by an hour or a day, on top of what
+            the fault rate brings.
     """
 
     engine: Engine = "batchkit"
@@ -49,6 +57,12 @@ class Setup:
     strangers: float = 1.0
     storm: float = 5 * HOUR
     sdk: bool = False
+    stores: int = 1
+    rows: int | None = None
+    most: int | None = None
+    deletions: float = 0.0
+    rotate: bool = False
+    jumps: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -61,11 +75,11 @@ class Outcome:
         lost: Rows that are in no closed bucket, though the run ended.
         double_paid: Lines billed for us minus results that the engine recorded as its own.
         reported: How many of those its receipt reports as duplicate spend.
-        chunks_twice: Batches of rows that were paid twice.
         wrong_adoptions: Batches taken for ours that are not.
         hours: Virtual time until everything was over.
         held: Decisions that a person had to make.
         doubts: Batches of which nobody could know.
+        holds: For how many seconds each of them kept its rows.
         violations: What is not as it must be, in words.
         digest: Stands for everything that was sent and when; the same seed gives the same.
     """
@@ -79,6 +93,7 @@ class Outcome:
     hours: float = 0.0
     held: int = 0
     doubts: int = 0
+    holds: tuple[float, ...] = ()
     violations: tuple[str, ...] = ()
     digest: str = ""
 
@@ -102,12 +117,16 @@ SPEC: Spec[Label] = Spec(
     tiers=[Tier("claude-haiku-4-5", max_tokens=300), Tier("claude-sonnet-4-6", max_tokens=600)],
 )
 
-_WORDS = ("fine",) * 16 + ("flaky", "flaky", "broken", "refused", "sparse", "overload", "chatty", "expire")
+_TAIL = ("flaky", "flaky", "broken", "refused", "sparse", "overload", "chatty", "expire")
+_LARGE = 1_000
+"""Rows from which on the tail is small, so that a history does not take minutes."""
 
 
-def rows_of(rng: random.Random) -> list[dict[str, str]]:
+def rows_of(rng: random.Random, count: int | None = None, letter: str = "S") -> list[dict[str, str]]:
     """Draw the rows of one history."""
-    return [{"sku": f"S{n:03}", "word": rng.choice(_WORDS)} for n in range(rng.randint(15, 36))]
+    count = rng.randint(15, 36) if count is None else count
+    words = ("fine",) * (16 if count < _LARGE else 800) + _TAIL
+    return [{"sku": f"{letter}{n:03}", "word": rng.choice(words)} for n in range(count)]
 
 
 def model(params: Mapping[str, Any], rng: random.Random) -> Answer:

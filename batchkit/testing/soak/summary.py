@@ -31,6 +31,8 @@ class Summary:
         wrong_adoptions: Batches taken for ours that are not.
         doubts: Batches of which nobody could know.
         held: Decisions that a person had to make.
+        mean_hold_minutes: For how long a doubt kept its rows, on average.
+        worst_hold_hours: For how long the longest one did, the time that a person took included.
         max_virtual_hours: The longest history.
         violations: What must hold and did not, by seed.
     """
@@ -45,6 +47,8 @@ class Summary:
     wrong_adoptions: int
     doubts: int
     held: int
+    mean_hold_minutes: float
+    worst_hold_hours: float
     max_virtual_hours: float
     violations: tuple[tuple[int, str], ...]
 
@@ -52,6 +56,7 @@ class Summary:
     def of(cls, setup: Setup, outcomes: Iterable[Outcome]) -> Summary:
         """Add outcomes up."""
         played = list(outcomes)
+        holds = [hold for one in played for hold in one.holds]
         return cls(
             engine=setup.engine,
             seeds=len(played),
@@ -63,6 +68,8 @@ class Summary:
             wrong_adoptions=sum(one.wrong_adoptions for one in played),
             doubts=sum(one.doubts for one in played),
             held=sum(one.held for one in played),
+            mean_hold_minutes=round(sum(holds) / max(len(holds), 1) / 60.0, 1),
+            worst_hold_hours=round(max(holds, default=0.0) / 3_600.0, 1),
             max_virtual_hours=round(max((one.hours for one in played), default=0.0), 2),
             violations=tuple((one.seed, what) for one in played for what in one.violations),
         )
@@ -82,6 +89,10 @@ def play(seed: int, setup: Setup) -> Outcome:
         seed: Decides everything that is drawn.
         setup: What it is played under.
     """
+    if setup.stores != 1 and setup.engine == "batchkit":
+        from batchkit.testing.soak.neighbours import Neighbours
+
+        return Neighbours(seed, setup).play()
     if setup.engine == "batchkit":
         from batchkit.testing.soak.history import History
 
