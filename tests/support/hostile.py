@@ -56,6 +56,7 @@ class HostileServer:
         posts: Creates whose whole body arrived.
         partial: Creates whose body did not.
         bodies: The whole bodies.
+        files: What a GET of a path that ends in a key is answered with, to the byte.
     """
 
     def __init__(self, reply: Reply, *, read_up_to: int | None = None) -> None:
@@ -65,6 +66,7 @@ class HostileServer:
         self.partial = 0
         self.bodies: list[bytes] = []
         self.paths: list[str] = []
+        self.files: dict[str, bytes] = {}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
@@ -110,7 +112,8 @@ class HostileServer:
         method, path, _ = head.decode().split("\r\n")[0].split(" ")
         self.paths.append(f"{method} {path}")
         if method != "POST" or not path.endswith("/batches"):
-            connection.sendall(http(200, EMPTY_LIST))
+            found = [answer for tail, answer in self.files.items() if path.endswith(tail)]
+            connection.sendall(found[0] if found else http(200, EMPTY_LIST))
             return
         headers = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
         length = int(headers["content-length"])

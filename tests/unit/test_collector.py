@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from batchkit.reasons import Reason
 from batchkit.rules import rule as contract_rule
 from batchkit.states import BatchState, RowState
 from batchkit.testing import Answer, Dropped, Handler, Latency, Request, Response
+from batchkit.testing.http import read_all
 
 
 def results_of(request: Request) -> bool:
@@ -232,19 +234,26 @@ def test_separators_inside_an_answer_split_nothing() -> None:
 
 
 def test_a_line_beyond_the_cap_is_parked_with_its_row() -> None:
-    """A line too long to read costs no memory and puts its own row aside, once the rest of the file agrees."""
+    """A line of 200 MB costs no memory and puts its own row aside, once the rest of the file agrees."""
     rig = Rig(4)
 
     def swell(lines: list[bytes]) -> Iterator[bytes]:
         head, _, tail = lines[0].rstrip(b"\n").rpartition(b"}")
         yield head + b',"pad":"'
-        for _ in range(80):
+        for _ in range(3_100):
             yield b"x" * 65_536
         yield b'"}' + tail + b"\n"
         yield from lines[1:]
 
     rewrite(rig, swell)
-    done = rig.collect(sent(rig).id)
+    batch = sent(rig)
+    tracemalloc.start()
+    try:
+        done = rig.collect(batch.id)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
     assert done.complete
     assert rig.tally.counts == {
         (RowState.SUCCEEDED, None, 0): 3,
@@ -307,6 +316,27 @@ def hide(rig: Rig, hidden: list[bool]) -> None:
         return None
 
     rig.faults.rules.append(rule)
+
+
+def test_a_status_that_nobody_knows_is_waited_out() -> None:
+    """A batch in a state of which the documentation says nothing runs on for us: asked again, never sent again."""
+    rig = Rig(5)
+    batch = rig.send().batch
+    assert batch is not None
+    odd = [True]
+
+    def hibernating(request: Request, api: Handler) -> Response | None:
+        if request.method != "GET" or not odd:
+            return None
+        response = api.handle(request)
+        text = read_all(response.body).replace(b'"in_progress"', b'"hibernating"')
+        return attrs.evolve(response, body=text.replace(b'"ended"', b'"hibernating"'))
+
+    rig.faults.rules.append(hibernating)
+    assert rig.end(batch.id, most=7_200).state is BatchState.LIVE
+    odd.clear()
+    rig.finish()
+    assert (rig.batch(batch.id).state, rig.faults.posts) == (BatchState.COLLECTED, 1)
 
 
 def test_a_404_on_a_running_batch_is_transient() -> None:
