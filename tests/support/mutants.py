@@ -162,6 +162,13 @@ MUTANTS: Sequence[Mutant] = (
         ("tests/contract/test_sqlite_store.py",),
     ),
     Mutant(
+        "the page guard removed",
+        "storage/sqlite_settle.py",
+        "row_state.id = r.row AND row_state.state = {schema.EVENT_ORIGIN}",
+        "row_state.id = r.row",
+        ("tests/contract/test_sqlite_store.py",),
+    ),
+    Mutant(
         "marking missing on a short stream",
         "collector.py",
         "        wrong = differences(reading, counts, batch.count)\n",
@@ -187,8 +194,9 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "the claim skipped",
         "submitter.py",
-        "            expect=BatchState.INTENT,\n            to=BatchState.SENDING,\n            facts=BatchFacts(claim",
-        "            expect=self._store.batches(BatchWhere(ids=(batch.id,)))[0].state,\n            to=BatchState.SENDING,\n            facts=BatchFacts(claim",
+        "                expect=BatchState.INTENT,\n                to=BatchState.SENDING,\n",
+        "                expect=self._store.batches(BatchWhere(ids=(batch.id,)))[0].state,\n"
+        "                to=BatchState.SENDING,\n",
         (f"{SUBMITTER}test_a_claim_that_is_not_ours_is_not_sent",),
     ),
 )
