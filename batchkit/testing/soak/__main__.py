@@ -109,14 +109,19 @@ def _complain(outcome: Outcome) -> None:
 
 
 def _print(setup: Setup, summary: Summary, seconds: float) -> None:
-    grace = f", grace {setup.grace / MINUTE:g} min" if setup.engine == "batchkit" else ""
+    ours = setup.engine == "batchkit"
+    grace = f", grace {setup.grace / MINUTE:g} min" if ours else ""
+    kept = (
+        f"rows kept {summary.mean_hold_minutes:.0f} min on average and {summary.worst_hold_hours:.1f} h at most, "
+        if ours
+        else ""
+    )
     per = 1000 * seconds / max(summary.seeds, 1)
     sys.stdout.write(
         f"{setup.engine}{grace}, faults {setup.fault_rate:.0%}: {summary.seeds} seeds, {summary.rows} rows, "
         f"lost {summary.lost}, double-paid {summary.double_paid}, unreported {summary.unreported_duplicates}, "
         f"wrong adoptions {summary.wrong_adoptions}, violations {len(summary.violations)}, doubts {summary.doubts}, "
-        f"held {summary.held}, rows kept {summary.mean_hold_minutes:.0f} min on average and {summary.worst_hold_hours:.1f} h "
-        f"at most, longest {summary.max_virtual_hours:.1f} virtual h ({per:.0f} ms a seed)\n"
+        f"held {summary.held}, {kept}longest {summary.max_virtual_hours:.1f} virtual h ({per:.0f} ms a seed)\n"
     )
     sys.stdout.flush()
 
