@@ -129,7 +129,7 @@ class Database:
             ) from None
         self._info = conninfo.make_conninfo("", **{**_DEFAULTS, **known})
         self.schema = schema
-        self.name = f"{known.get('dbname') or known.get('user') or 'postgres'} on {known.get('host') or 'this machine'}"
+        self.name: str = f"{known.get('dbname') or known.get('user') or 'postgres'} on {known.get('host') or 'this machine'}"
         self._write = _WRITE.format(schema=schema).encode()
         self._read = _READ.format(schema=schema).encode()
         self._landed = _LANDED.format(schema=schema).encode()

@@ -82,8 +82,8 @@ class Staging:
         self._key = key_form(sqls)
         self._forms = [(m.field, form(m, c)) for m, c in zip(mapping, sqls.columns, strict=True)]
         self._guard = guard
-        self.selection = Selection()
-        self.count = 0
+        self.selection: Selection = Selection()
+        self.count: int = 0
         self._number = 0
 
     def load(self, db: Connection, rows: Iterable[StagedRow]) -> int:
