@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
@@ -62,6 +63,7 @@ class _Facts:
     cap: Decimal | None
     promotions: Sequence[Mapping[str, object]]
     failed: int
+    queue_file: str
     queued: int
     judged: int
 
@@ -77,7 +79,8 @@ def handoff(run: RunView[Any], folder: Path, *, contact: str = "", where: str = 
     ``README.html`` (what ran, the equations, where the failed rows are, the bill, the lock, how to verify),
     ``RUNBOOK.md`` (the commands, filled in), ``evalset.jsonl`` (where the spec is locked), ``quarantine.csv`` and
     ``.jsonl`` (every row that failed), ``queue.csv`` (rows that wait for a person, to be filled in), ``bill.csv``,
-    and the receipt with its verifier. Files of these names are replaced; those that no longer apply are removed.
+    and the receipt with its verifier. Files of these names are replaced; those that no longer apply are removed. A
+    queue in which somebody has filled in anything stays, and the next one is ``queue-2.csv``.
 
     Args:
         run: the run; it may still be open, and the page then says so.
@@ -89,6 +92,7 @@ def handoff(run: RunView[Any], folder: Path, *, contact: str = "", where: str = 
     issued = write_receipt(store, record, folder)
     bill, cap = run.bill(), read_cap(store)
     bill.write(folder / BILL_FILE)
+    queue_file, queued = _write_queue(run, folder)
     facts = _Facts(
         name=record.name,
         where=where or run._where,
@@ -100,7 +104,8 @@ def handoff(run: RunView[Any], folder: Path, *, contact: str = "", where: str = 
         cap=None if cap is None else Decimal(cap.usd_nano) / NANO,
         promotions=run.promotions,
         failed=_write_failures(run, folder),
-        queued=_write_queue(run, folder),
+        queue_file=queue_file,
+        queued=queued,
         judged=_write_evalset(store, issued.content["lock"], folder),
     )
     _write_text(folder / RUNBOOK_FILE, _runbook(facts))
@@ -122,13 +127,20 @@ def _write_failures(run: RunView[Any], folder: Path) -> int:
     return write_jsonl(folder / f"{QUARANTINE_FILE}.jsonl", records)
 
 
-def _write_queue(run: RunView[Any], folder: Path) -> int:
+def _write_queue(run: RunView[Any], folder: Path) -> tuple[str, int]:
+    """Write the rows that wait for a person, beside a file that somebody has begun to fill in; name and rows."""
     queue = run.queue()
-    waiting = next(iter(queue), None)
-    if waiting is None:
-        (folder / QUEUE_FILE).unlink(missing_ok=True)
-        return 0
-    return queue.save(folder / QUEUE_FILE)
+    path = folder / QUEUE_FILE
+    for number in count(2):
+        if not path.exists():
+            break
+        if not queue.holds_answers(path):
+            path.unlink()
+            break
+        path = folder / f"{Path(QUEUE_FILE).stem}-{number}.csv"
+    if next(iter(queue), None) is None:
+        return path.name, 0
+    return path.name, queue.save(path)
 
 
 def _write_evalset(store: Store, lock: Mapping[str, Any] | None, folder: Path) -> int:
@@ -286,7 +298,7 @@ def _files(facts: _Facts) -> str:
         ("verify.py", "checks the receipt, with Python's standard library alone"),
     ]
     if facts.queued:
-        pairs.insert(1, (QUEUE_FILE, f"{facts.queued:,} rows that wait for a person, to be filled in"))
+        pairs.insert(1, (facts.queue_file, f"{facts.queued:,} rows that wait for a person, to be filled in"))
     if facts.judged:
         pairs.insert(
             1, (EVALSET_FILE, f"{facts.judged:,} judged rows, which every later run is graded against")
@@ -330,7 +342,8 @@ def _runbook(facts: _Facts) -> str:
         pilot_args=pilot,
         contact=f"Questions: {markdown_text(facts.contact)}." if facts.contact else "",
         cap="No cap is set." if facts.cap is None else f"When this was written it was {dollars(facts.cap)}.",
-        queue_text=f"{facts.queued:,} rows wait for a person; they lie in `{QUEUE_FILE}`."
+        queue_file=facts.queue_file,
+        queue_text=f"{facts.queued:,} rows wait for a person; they lie in `{facts.queue_file}`."
         if facts.queued
         else "No row waits for a person now.",
         promotions=_promotion_list(facts.promotions),

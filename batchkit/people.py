@@ -181,6 +181,24 @@ class Review(Generic[T]):
             )
         return write_sheet(path, self._desk.rows(), self._sheet(), limit=limit, reviewer=reviewer)
 
+    def holds_answers(self, path: str | os.PathLike[str]) -> bool:
+        """Tell whether somebody has filled in anything in a file that :meth:`save` wrote, taken already or not.
+
+        A file that is not one of them counts as filled in: nobody but its owner knows what is in it.
+
+        Args:
+            path: The file.
+
+        Raises:
+            UsageError: there is no such file.
+        """
+        if not os.path.exists(path):
+            raise UsageError(f"there is no file {os.fspath(path)!r}")
+        try:
+            return any(line.touched or line.wrong for line in read_sheet(path, self._sheet()))
+        except (UsageError, OSError, UnicodeError):
+            return True
+
     def apply(self, path: str | os.PathLike[str], *, reviewer: str | None = None) -> Applied:
         """Take the answers of a file that :meth:`save` wrote. Taking it again changes nothing.
 

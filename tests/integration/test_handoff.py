@@ -22,6 +22,7 @@ from verifying import verify
 
 from batchkit import Contract, EvalSet, Gate, Prompt, Run, Spec, SQLiteTarget, Tier, Workflow, attach
 from batchkit.cli.parser import make_parser
+from batchkit.errors import UsageError
 from batchkit.handoff import handoff
 from batchkit.testing import Answer, SimulatedAPI, simulated_client
 
@@ -271,6 +272,36 @@ class TestOtherRuns:
         assert not (tmp_path / "receipt-1.json").exists()
         assert (tmp_path / "quarantine.jsonl").read_bytes() == b""
         assert verify(tmp_path)[0] == 75
+
+    def test_a_queue_that_nobody_touched_is_written_anew(self, run: Run[Any], tmp_path: Path) -> None:
+        """A run with an open queue can be handed over again and again; its queue stands there once."""
+        run.handoff(tmp_path)
+        before = (tmp_path / "queue.csv").read_bytes()
+        run.handoff(tmp_path)
+        assert (tmp_path / "queue.csv").read_bytes() == before
+        assert not (tmp_path / "queue-2.csv").exists()
+
+    def test_a_queue_with_answers_is_kept(self, run: Run[Any], tmp_path: Path) -> None:
+        """What somebody filled in stays; the next hand-over writes beside it and names that file."""
+        run.handoff(tmp_path)
+        with (tmp_path / "queue.csv").open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            lines, columns = list(reader), list(reader.fieldnames or ())
+        with (tmp_path / "queue.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows({**line, "verdict": "unanswerable"} for line in lines)
+        filled_in = (tmp_path / "queue.csv").read_bytes()
+        for _ in range(2):
+            run.handoff(tmp_path)
+        assert (tmp_path / "queue.csv").read_bytes() == filled_in
+        assert not run.queue().holds_answers(tmp_path / "queue-2.csv")
+        assert not (tmp_path / "queue-3.csv").exists()
+        assert "lie in `queue-2.csv`" in (tmp_path / "RUNBOOK.md").read_text("utf-8")
+        with pytest.raises(UsageError, match="no file"):
+            run.queue().holds_answers(tmp_path / "queue-3.csv")
+        (tmp_path / "other.csv").write_bytes(b"\xff\xfe")
+        assert run.queue().holds_answers(tmp_path / "other.csv")
 
     def test_needs_no_spec_and_no_key(self, run: Run[Any], tmp_path: Path) -> None:
         """A run looked at through its store alone is handed over with the same receipt."""
