@@ -45,7 +45,7 @@ class GuardedBody:
         """Prepare the body.
 
         Args:
-            items: Gives the encoded requests, in order.
+            items: Gives the encoded requests in order, each one or several with commas between them.
             length: The exact length of the whole body in bytes.
             check: Called before every chunk; raises to stop.
             fence: Called before the last chunk; commits that we still may send, or raises.

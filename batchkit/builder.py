@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from math import ceil
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 from pydantic_core import to_json
@@ -16,12 +16,14 @@ from batchkit import normal
 from batchkit.body import CLOSING, OPENING
 from batchkit.encoding import quoted
 from batchkit.errors import MissingField, UsageError
+from batchkit.frozen import FrozenFields
 from batchkit.ids import CustomId, Nonce, RowKey
 from batchkit.model import RowView
 from batchkit.planner import API_BYTES
 from batchkit.policy import Retry
 from batchkit.prompt import Prompt
 from batchkit.spec import Spec, StoredSpec
+from batchkit.splice import NEVER, Splice
 from batchkit.tier import Tier
 
 T = TypeVar("T")
@@ -44,6 +46,8 @@ _SHOWN: Final = 2_000
 """Characters of a violation that are shown to the model."""
 
 _TAIL: Final = b"}]}}"
+_SPLICES: Final = 8
+"""Splices kept: a batch has one a tier."""
 
 _Way: TypeAlias = "tuple[int, Retry | None]"
 
@@ -89,6 +93,7 @@ class RequestBuilder(Generic[T]):
         self._prompts: tuple[Prompt, ...] = tuple(map(spec.prompt_of, range(len(spec.tiers))))
         self._heads: dict[_Way, bytes] = {}
         self._first_sizes: dict[int, int] = {}
+        self._splices: dict[tuple[int, Nonce], Splice] = {}
         self._texts = _Texts(self._prompts[0])
 
     @property
@@ -118,6 +123,13 @@ class RequestBuilder(Generic[T]):
         """Give the custom id of a key in the batch of this nonce."""
         return CustomId(f"{self._spec.prefix}{self.key_part(key)}-{nonce}")
 
+    def custom_ids(self, keys: Iterable[RowKey], nonce: Nonce) -> list[CustomId]:
+        """Give the custom ids of many keys in the batch of this nonce."""
+        prefix, part, literal = self._spec.prefix, self.key_part, self._literal.fullmatch
+        whole = not self._opaque
+        ids = [f"{prefix}{key if whole and literal(key) else part(key)}-{nonce}" for key in keys]
+        return cast("list[CustomId]", ids)
+
     def parse(self, custom_id: str) -> tuple[str, Nonce] | None:
         """Split a custom id into key part and nonce; None where it is none of this spec's."""
         match = self._id.fullmatch(custom_id)
@@ -134,6 +146,43 @@ class RequestBuilder(Generic[T]):
         step = None if row.reason is None else self._spec.policy.step(row.reason, row.tries)
         shown = "" if step is None else self._shown_of(row, step)
         return self._encoded(row.key, row.fields, nonce, (row.tier, step), shown)
+
+    def encode_all(self, rows: Iterable[RowView], nonce: Nonce) -> list[bytes]:
+        """Give what `encode` gives, for many rows of one batch.
+
+        A first request is spliced out of the frozen line wherever that can be, without reading the record.
+        """
+        requests: list[bytes] = []
+        for row in rows:
+            fields = row.fields
+            if row.reason is None and type(fields) is FrozenFields:
+                splice = self._splices.get((row.tier, nonce)) or self._splice(row.tier, nonce, fields)
+                line = fields.line
+                found = splice.escaped(line) if b"\\" in line else splice.plain(line)
+                if found is not None:
+                    requests.append(splice.mold % found.group(*splice.order))
+                    continue
+            requests.append(self.encode(row, nonce))
+        return requests
+
+    def _splice(self, tier: int, nonce: Nonce, fields: FrozenFields) -> Splice:
+        """Prepare for the records that have the fields of this one."""
+        prompt = self._prompt(tier)
+        if self._opaque or not fields.keys() >= set(prompt.gaps):
+            return NEVER
+        splice = Splice.make(
+            prompt,
+            tuple(fields),
+            key=self._literal.pattern,
+            nonce=nonce,
+            before=self._open,
+            after=self._head((tier, None)),
+            end=_TAIL,
+        )
+        if len(self._splices) >= _SPLICES:
+            self._splices.clear()
+        self._splices[tier, nonce] = splice
+        return splice
 
     def size(self, row: RowView) -> int:
         """Give ``len(encode(row, nonce))``, without rendering wherever the row's stored size tells it.
@@ -163,9 +212,32 @@ class RequestBuilder(Generic[T]):
             self._first_sizes[row.tier] = fixed
         return fixed + len(self.key_part(row.key)) + text + shown_size
 
+    def sizes(self, rows: Iterable[RowView]) -> list[int]:
+        """Give what `size` gives, for many rows."""
+        known, size, literal = self._first_sizes.get, self.size, self._literal.fullmatch
+        if self._opaque:
+            return [size(row) for row in rows]
+        return [
+            fixed + len(row.key) + row.size
+            if row.reason is None and (fixed := known(row.tier)) is not None and literal(row.key)
+            else size(row)
+            for row in rows
+        ]
+
     def text_size(self, fields: Mapping[str, str | None]) -> int:
         """Give the encoded length of a row's own text in the first tier, quotation marks not counted."""
         return self._texts.size(fields)
+
+    def beyond_text(self, names: Collection[str]) -> int | None:
+        """Give how many bytes longer a record's fields are, as JSON, than `text_size` where none is missing or blank.
+
+        None where the first tier's template does not use each of these fields once.
+        """
+        gaps = self._prompts[0].gaps
+        if len(gaps) != len(names) or set(gaps) != set(names):
+            return None
+        full = dict.fromkeys(names, "-")
+        return len(to_json(full)) - self.text_size(full)
 
     def room(self, *, max_bytes: int = MAX_BODY) -> int:
         """Give how many bytes of text of its own a row may have, so that its first request fits a body alone."""

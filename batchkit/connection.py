@@ -6,11 +6,14 @@ import socket
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from batchkit.errors import UsageError
 
 if TYPE_CHECKING:
+    import ssl
+
     import anthropic
 
 __all__ = ["WRITE_TIMEOUT", "one_shot", "own_client", "pinned"]
@@ -67,12 +70,21 @@ def one_shot(sdk: Any, client: anthropic.Anthropic) -> Iterator[anthropic.Anthro
     import httpx2
 
     own = sdk.DefaultHttpxClient(
-        transport=httpx2.HTTPTransport(socket_options=_socket_options(), retries=0), follow_redirects=False
+        transport=httpx2.HTTPTransport(verify=_trust(), socket_options=_socket_options(), retries=0),
+        follow_redirects=False,
     )
     try:
         yield client.with_options(http_client=own)
     finally:
         own.close()
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Read the trusted certificates once: it takes longer than to send a thousand rows."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def _socket_options() -> list[

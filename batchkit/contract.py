@@ -206,7 +206,8 @@ class Contract(Generic[T]):
         self, answer: str | bytes, row: Fields | None, usage: Usage | None, model: str
     ) -> Verdict[T]:
         """Judge a model's answer: `check` without its choices, for every line of a batch."""
-        self._check_row(row)
+        if row is None and self._needs_row:
+            self._check_row(row)
         try:
             text = (answer.encode() if isinstance(answer, str) else answer).strip(BLANK)
         except UnicodeEncodeError:

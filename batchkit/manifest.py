@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import TypeVar, cast
 
 import attrs
 
 from batchkit.builder import RequestBuilder
 from batchkit.ids import CustomId, RowId
-from batchkit.model import Batch
+from batchkit.model import Batch, RowView
 from batchkit.reasons import Reason
 from batchkit.states import RowState
 from batchkit.storage import Store
@@ -23,6 +24,8 @@ READ = 500
 
 Standing = tuple[int, int, int, "Reason | None"]
 """A row's tier, tries, resends and reason."""
+
+_standing: Callable[[RowView], Standing] = attrgetter("tier", "tries", "resends", "reason")
 
 
 @attrs.define(kw_only=True)
@@ -43,17 +46,16 @@ class Manifest:
         members = store.members(batch.id).rows
         index: dict[CustomId, int] = {}
         standings: list[Standing] = []
-        waiting = bytearray(len(members))
+        waiting = bytearray()
         # Most rows of a batch stand alike: one tuple for all of them.
         shared: dict[Standing, Standing] = {}
-        number = 0
         for start in range(0, len(members), READ):
-            for row in store.rows([RowId(m) for m in members[start : start + READ]]):
-                index[builder.custom_id(row.key, batch.nonce)] = number
-                standing = (row.tier, row.tries, row.resends, row.reason)
-                standings.append(shared.setdefault(standing, standing))
-                waiting[number] = row.state is RowState.SUBMITTED and row.batch == batch.id
-                number += 1
+            rows = store.rows(cast("list[RowId]", members[start : start + READ].tolist()))
+            ids = builder.custom_ids([row.key for row in rows], batch.nonce)
+            index.update(zip(ids, range(start, start + len(rows)), strict=True))
+            stood = list(map(_standing, rows))
+            standings.extend(map(shared.setdefault, stood, stood))
+            waiting += bytes(row.state is RowState.SUBMITTED and row.batch == batch.id for row in rows)
         return cls(index=index, rows=cast("Sequence[RowId]", members), standings=standings, open=waiting)
 
     def still_open(self) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import attrs
 
@@ -104,26 +104,27 @@ def plan(sizes: Iterable[Sized], pending: int, limits: Limits, taken: AbstractSe
     rows, lengths = array("q"), array("q")
     costs: list[int] = []
     too_large: list[RowId] = []
-    size = frame
-    for item in sizes:
-        if item.size + frame > limits.max_bytes:
-            too_large.append(item.row)
+    size, comma = frame, 0
+    for row, length, cost in sizes:
+        if length + frame > limits.max_bytes:
+            too_large.append(row)
             continue
-        count = len(rows)
-        grown = size + item.size + (1 if count else 0)
-        if count and grown > most:
+        grown = size + comma + length
+        if comma and grown > most:
             break
-        rows.append(item.row)
-        lengths.append(item.size)
-        costs.append(item.cost)
-        size = grown
-        if count + 1 >= target or grown >= most:
+        rows.append(row)
+        lengths.append(length)
+        costs.append(cost)
+        size, comma = grown, 1
+        if grown >= most or len(rows) >= target:
             break
     if len(rows) + len(too_large) < pending:
         kept = _distinct(len(rows), taken)
         size -= sum(lengths[kept:]) + len(rows) - kept
         del rows[kept:], costs[kept:]
-    return Plan(rows=tuple(map(RowId, rows)), size=size, cost=sum(costs), too_large=tuple(too_large))
+    return Plan(
+        rows=cast("tuple[RowId, ...]", tuple(rows)), size=size, cost=sum(costs), too_large=tuple(too_large)
+    )
 
 
 def _distinct(count: int, taken: AbstractSet[int]) -> int:

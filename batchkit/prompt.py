@@ -110,6 +110,10 @@ def _mold(segments: Iterable[tuple[str, str | None]]) -> str:
     return "".join(literal.replace("%", "%%") + ("" if name is None else "%s") for literal, name in segments)
 
 
+def _fenced(text: str, nonce: str) -> str:
+    return f"<record-{nonce}>\n{text}\n</record-{nonce}>"
+
+
 @attrs.frozen
 class Prompt:
     """A template for the row's text, and what is said to the model before it.
@@ -187,7 +191,11 @@ class Prompt:
         Raises:
             MissingField: the template uses a field that ``fields`` does not have.
         """
-        return f"<record-{nonce}>\n{self.fill(fields)}\n</record-{nonce}>"
+        return _fenced(self.fill(fields), nonce)
+
+    def mold(self, *, nonce: str) -> str:
+        """Give the template for the ``%`` operator that `render` fills: one ``%s`` for each of `gaps`, in order."""
+        return _fenced(self._mold, nonce.replace("%", "%%"))
 
     def static(self, contract: Shape, *, show_schema: bool = False) -> str:
         """Give the part that is the same for every row of every batch, so that it can be cached.

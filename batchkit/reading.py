@@ -89,6 +89,7 @@ class FileReading(Generic[T]):
         self._canceling = canceling
         self._careful = careful
         self._unjudged = unjudged
+        self._trusting = careful is None and not unjudged
         self._decided: dict[tuple[Reason | None, Standing], _After] = {}
         self._costers: dict[tuple[int, str], Callable[[Usage], int] | None] = {}
         self.in_hand: int | None = None
@@ -228,19 +229,24 @@ class FileReading(Generic[T]):
         """Judge one line and put what it does to its row on the page."""
         manifest = self._manifest
         standing = manifest.standings[number]
-        said, detail, _, text, usage, model = self._verdict(number, line, fields)
-        if (self._unjudged and number in self._unjudged) or detail.startswith(CODE_FAILED):
+        if self._trusting:
+            self.in_hand = number
+            verdict = self._validator.judge(line, fields)
+            self.in_hand = None
+        else:
+            verdict = self._verdict(number, line, fields)
+        said, detail, _, text, usage, model = verdict
+        if said is not None and (number in self._unjudged or detail.startswith(CODE_FAILED)):
             # Nothing is wrong with the answer: neither asking again nor a larger model can mend our code.
             after = _values(_unfinished(*standing[:3]), standing)
         else:
-            known = self._decided.get((said, standing))
-            after = known if known is not None else self._decide(said, standing)
+            after = self._decided.get((said, standing)) or self._decide(said, standing)
         amount = 0
         if usage is not None:
-            key = (standing[0], model)
-            if key not in self._costers:
-                self._costers[key] = self._pricing.coster(*key)
-            count = self._costers[key]
+            try:
+                count = self._costers[standing[0], model]
+            except KeyError:
+                count = self._costers[standing[0], model] = self._pricing.coster(standing[0], model)
             if count is not None:
                 amount = count(usage)
             else:
@@ -283,7 +289,8 @@ class FileReading(Generic[T]):
         """Do nothing with the line of a member that does not wait: it was settled by an earlier reading."""
 
     def _verdict(self, number: int, line: ResultLine, fields: Mapping[str, str | None] | None) -> Verdict[T]:
-        if self._unjudged and number in self._unjudged:
+        """Judge a line of a file over which a reading has ended before."""
+        if number in self._unjudged:
             raw, usage, model = billed(line)
             return Verdict(Reason.OUTPUT_RULE, "did not finish", None, raw, usage, model)
         if self._careful is not None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import sha256
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -17,8 +20,8 @@ from batchkit.digests import run_digest
 from batchkit.equations import Equations, count
 from batchkit.errors import StoreError
 from batchkit.files import replacing
-from batchkit.ids import Digest, RowId, position_of
-from batchkit.model import PAGE, BatchWhere, DocKind, Run, Tally, Where
+from batchkit.ids import Digest, RowId, RowKey, row_id
+from batchkit.model import PAGE, BatchWhere, DocKind, RowView, Run, Tally, Where
 from batchkit.reasons import Reason
 from batchkit.standing import scope_of
 from batchkit.states import RowState, outcome
@@ -33,6 +36,12 @@ _SCAN: Final = 500
 """Rows read at a time: few enough to be gone before the cyclic collector looks at them."""
 _TRIES: Final = 5
 _NO_SOURCE: Final[Mapping[str, Any]] = {"kind": "rows", "file": None, "key": None, "fields": []}
+
+
+_standing: Final[Callable[[RowView], tuple[RowState, Reason | None, int, int]]] = attrgetter(
+    "state", "reason", "tier", "answers"
+)
+_own: Final[Callable[[RowView], tuple[RowId, RowKey, bytes | None]]] = attrgetter("id", "key", "answer")
 
 
 @attrs.frozen(kw_only=True)
@@ -137,19 +146,17 @@ def _scanned(store: Store, run: Run, into: IO[bytes] | None) -> _Rows:
 def _scan(store: Store, run: Run, packed: gzip.GzipFile | None) -> _Rows:
     digest = sha256()
     counts: Counter[tuple[RowState, Reason | None, int]] = Counter()
-    # All of a line but position, key and answer: few rows differ in it.
-    middles: dict[tuple[RowState, Reason | None, int, int], bytes] = {}
+    first = row_id(run.id, 0)
     after: RowId | None = None
     while page := store.page(run.id, Where(answers=True), after=after, limit=_SCAN):
         lines: list[bytes] = []
-        for row in page:
-            stands = (row.state, row.reason, row.tier)
-            counts[stands] += 1
-            middle = middles.get((*stands, row.answers)) or middles.setdefault(
-                (*stands, row.answers), _middle(*stands, row.answers)
-            )
-            answer = b"null" if row.answer is None else b'"%b"' % sha256(row.answer).hexdigest().encode()
-            lines.append(b"[%d,%b,%b,%b]\n" % (position_of(row.id), to_json(row.key), middle, answer))
+        # Neighbours mostly stand alike: what their lines have in common is made once.
+        for stands, rows in groupby(page, key=_standing):
+            middle, before = _middle(*stands), len(lines)
+            for id_, key, answer in map(_own, rows):
+                hashed = b"null" if answer is None else b'"%b"' % sha256(answer).hexdigest().encode()
+                lines.append(b"[%d,%b,%b,%b]\n" % (id_ - first, to_json(key), middle, hashed))
+            counts[stands[:3]] += len(lines) - before
         text = b"".join(lines)
         digest.update(text)
         if packed is not None:
@@ -158,6 +165,7 @@ def _scan(store: Store, run: Run, packed: gzip.GzipFile | None) -> _Rows:
     return _Rows(digest=digest.hexdigest(), tally=Tally(counts=counts))
 
 
+@lru_cache(maxsize=1_000)
 def _middle(state: RowState, reason: Reason | None, tier: int, answers: int) -> bytes:
     return to_json([outcome(state, reason).value, reason.value if reason else None, tier, answers])[1:-1]
 

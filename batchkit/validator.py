@@ -137,9 +137,19 @@ class Validator(Generic[T]):
         """
         if not isinstance(line, ResultLine):
             line = self.read(line)
-        kind = line.kind
+        _, kind, message, _ = line
         if kind == "succeeded":
-            return self._message(line.body, row)
+            # The usual message by subscripts, as in `read`; any other goes on below.
+            try:
+                (block,) = message["content"]
+                text, model = block["text"], message["model"]
+                usual = block["type"] == "text" and message["stop_reason"] in _WHOLE
+                usage = read_usage(message["usage"])
+            except (KeyError, TypeError, ValueError):
+                return self._unusual_message(message, row)
+            if usual and usage is not None and type(text) is str and type(model) is str:
+                return self.contract.judge_text(text, row, usage, model)
+            return self._unusual_message(message, row)
         if kind == "errored":
             reason, detail = reason_of_error(line.body)
             return Verdict(reason, detail)
@@ -150,18 +160,6 @@ class Validator(Generic[T]):
         return Verdict(
             Reason.BATCH_UNREADABLE_LINE if kind == "unreadable" else Reason.OUTPUT_UNEXPECTED, line.detail
         )
-
-    def _message(self, message: Any, row: Fields | None) -> Verdict[T]:
-        try:
-            (block,) = message["content"]
-            text, model = block["text"], message["model"]
-            usual = block["type"] == "text" and message["stop_reason"] in _WHOLE
-            usage = read_usage(message["usage"])
-        except (KeyError, TypeError, ValueError):
-            return self._unusual_message(message, row)
-        if usual and usage is not None and type(text) is str and type(model) is str:
-            return self.contract.judge_text(text, row, usage, model)
-        return self._unusual_message(message, row)
 
     def _unusual_message(self, message: Any, row: Fields | None) -> Verdict[T]:
         if not isinstance(message, dict):

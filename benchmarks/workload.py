@@ -70,17 +70,18 @@ def _text(number: int, length: int) -> str:
 _DESCRIPTIONS = [
     _text(n, DESCRIPTION) + (" \N{WRAPPED PRESENT}" if n % EMOJI_EVERY == 7 else "") for n in range(VARIANTS)
 ]
+_TITLE_ENDS = [f", {description[:40]}" for description in _DESCRIPTIONS]
 
 
 def rows(count: int, first: int = 0) -> Iterator[dict[str, str]]:
     """Give the source records, one at a time."""
-    descriptions = _DESCRIPTIONS
+    descriptions, ends = _DESCRIPTIONS, _TITLE_ENDS
     for n in range(first, first + count):
-        description = descriptions[n % VARIANTS]
+        variant = n % VARIANTS
         yield {
             "sku": f"SKU-{n:08d}",
-            "title": f"{CATEGORIES[n % 4]} {n}, {description[:40]}",
-            "description": description,
+            "title": f"{CATEGORIES[n % 4]} {n}{ends[variant]}",
+            "description": descriptions[variant],
         }
 
 

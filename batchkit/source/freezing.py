@@ -62,6 +62,7 @@ class Freezer:
         self._builder = builder
         self._staged = incremental
         self._room = builder.room(max_bytes=max_bytes)
+        self._beyond = builder.beyond_text(self._names)
 
     def pages(self, source: Source | Iterable[Record]) -> Iterator[list[SourceRow]]:
         """Freeze all records, PAGE at a time; only the last page may be shorter, and none is empty.
@@ -97,6 +98,7 @@ class Freezer:
         if isinstance(record, Damaged):
             return self._refused(position, record, [record.detail])
         fields: Fields = {}
+        full = True
         for name in self._names:
             value = record.get(name)
             if type(value) is not str:
@@ -104,15 +106,22 @@ class Freezer:
                     value = normal.text(value)
                 except normal.Unencodable:
                     return self._refused(position, record, [])
+            if not value or value.isspace():
+                full = False
             fields[name] = value
         try:
-            key = RowKey(normal.key_text(record.get(self._key), column=self._key, position=position))
-            line = to_json((position, key or None, fields))
+            key = record.get(self._key)
+            if type(key) is not str or key.isspace():
+                key = normal.key_text(key, column=self._key, position=position)
+            body = to_json(fields)
+            line = b"[%d,%b,%b]" % (position, to_json(key or None), body)
         except ValueError as error:
             if isinstance(error, KeyTypeError):
                 raise
             return self._refused(position, record, [])
-        size = self._builder.text_size(fields)
+        key = RowKey(key)
+        beyond = self._beyond
+        size = len(body) - beyond if full and beyond is not None else self._builder.text_size(fields)
         if not key:
             return SourceRow(
                 position,

@@ -213,7 +213,7 @@ def _called(make: Callable[[], Any]) -> object:
 def _mappings(items: Iterable[object]) -> Iterator[Record]:
     """Give the items that are records; among records, one that is none is damage."""
     for position, item in enumerate(items):
-        if isinstance(item, Mapping):
+        if type(item) is dict or isinstance(item, Mapping):
             yield item
         elif position == 0:
             raise UsageError(

@@ -10,12 +10,13 @@ from operator import eq
 from typing import Any, Final
 
 from batchkit.errors import StoreError
+from batchkit.frozen import parse
 from batchkit.ids import BatchId, Digest, ResultId, RowId, RowKey, RunId, row_id, run_of
 from batchkit.model import PAGE, LedgerLine, ResultView, RowView, Tally, Usage, Where
 from batchkit.reasons import Reason
 from batchkit.states import RowState
 from batchkit.storage import schema
-from batchkit.storage.pages import PackedPage, PageCache, parse
+from batchkit.storage.pages import PackedPage, PageCache
 from batchkit.storage.postgres_base import PostgresBase
 from batchkit.storage.postgres_database import Transaction
 from batchkit.storage.views import result_view, views, views_in_order

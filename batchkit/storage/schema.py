@@ -152,9 +152,9 @@ def _mask(codes: Iterable[int]) -> int:
 
 
 def _by_event(of: Mapping[RowEvent, RowState | None]) -> str:
-    whens = " ".join(
-        f"WHEN {n} THEN {state_code(state)}" for n, e in enumerate(ROW_EVENTS) if (state := of[e]) is not None
-    )
+    # The branches are tried in order, and nearly every event is an accepted answer.
+    ordered = sorted(enumerate(ROW_EVENTS), key=lambda item: item[1] is not RowEvent.ACCEPTED)
+    whens = " ".join(f"WHEN {n} THEN {state_code(state)}" for n, e in ordered if (state := of[e]) is not None)
     return f"CASE event {whens} END"
 
 

@@ -64,6 +64,7 @@ def result_rows(
     person, codes = names[by], schema.CODES
     for number, item in enumerate(page, low):
         row, event, reason, tier, tries, resends, verdict, detail, answer, usage, cost, model = item
+        fresh, spoken, short, long, read = usage or _NO_USAGE
         yield (
             number,
             row,
@@ -75,7 +76,11 @@ def result_rows(
             resends,
             codes[id(verdict)],
             cost,
-            *(usage or _NO_USAGE),
+            fresh,
+            spoken,
+            short,
+            long,
+            read,
             names[model],
             person,
             storable(detail) if detail else "",

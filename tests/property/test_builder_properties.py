@@ -12,11 +12,13 @@ from pydantic import BaseModel
 
 from batchkit.builder import RequestBuilder
 from batchkit.contract import Contract
+from batchkit.frozen import FrozenFields
 from batchkit.ids import Nonce, RowId, RowKey
 from batchkit.model import RowView, Usage
 from batchkit.policy import Policy, quarantine, retry
 from batchkit.prompt import Prompt
 from batchkit.reasons import Reason
+from batchkit.source.freezing import source_line
 from batchkit.spec import Spec
 from batchkit.states import RowState
 from batchkit.tier import Tier
@@ -114,6 +116,58 @@ def test_a_size_is_exactly_the_length_that_is_sent(
     assert request["custom_id"] == BUILDER.custom_id(key, nonce)
     text = request["params"]["messages"][0]["content"]
     assert text.startswith(BUILDER.spec.prompt_of(tier).render(fields, nonce=nonce))
+
+
+# Text that frozen lines escape, that only looks blank or like a directive, and that has no need of any care.
+TEXTS = (
+    ENCODABLE | st.text(st.sampled_from('a %s"\\\n\t\x7f\u00a0\u3000é🎁{}')) | st.just("steel kettle, 1.7 l")
+)
+FROZEN = st.fixed_dictionaries({"title": st.none() | TEXTS, "description": st.none() | TEXTS})
+PLAIN = st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True).map(RowKey)
+
+
+@given(
+    st.lists(
+        st.tuples(PLAIN | KEYS, FROZEN, st.integers(0, 2), st.none() | st.just(Reason.OUTPUT_RULE)),
+        max_size=8,
+    ),
+    NONCES,
+    st.booleans(),
+)
+def test_many_rows_are_encoded_sized_and_named_as_one_by_one(
+    records: list[tuple[RowKey, dict[str, str | None], int, Reason | None]], nonce: Nonce, opaque: bool
+) -> None:
+    """Spliced out of its frozen line or written anew, a row's request is the same bytes, of the same size and id."""
+    spec = _spec().evolve(prompt=Prompt("100 %s of {title}: {description} {title}", missing='"(none)" %'))
+    builder = RequestBuilder(spec, schema={"type": "object", "title": "%s %b %%"}, opaque=opaque)
+    rows = [
+        RowView(
+            RowId(n), key, RowState.PENDING, reason, tier, 1, 0, builder.text_size(fields), None, None, 0, 0,
+            FrozenFields(source_line(n, key, fields)), usage=Usage(), detail="too long",
+        )
+        for n, (key, fields, tier, reason) in enumerate(records)
+    ]  # fmt: skip
+    read = [row._replace(fields=fields) for row, (_, fields, _, _) in zip(rows, records, strict=True)]
+    assert builder.encode_all(rows, nonce) == [builder.encode(row, nonce) for row in read]
+    assert builder.sizes(rows) == [len(request) for request in builder.encode_all(read, nonce)]
+    assert builder.custom_ids([row.key for row in rows], nonce) == [
+        builder.custom_id(row.key, nonce) for row in rows
+    ]
+
+
+def test_what_needs_no_reading_is_spliced() -> None:
+    """A record of plain text under a plain key is sent without being parsed; one with a blank field is parsed."""
+    builder = RequestBuilder(_spec(), schema={"type": "object"})
+    plain, blank = (
+        FrozenFields(source_line(n, RowKey("A-1"), {"title": title, "description": 'a "b" c'}))
+        for n, title in enumerate(["Kettle", " "])
+    )
+    rows = [
+        RowView(RowId(n), RowKey("A-1"), RowState.PENDING, None, 0, 0, 0, 9, None, None, 0, 0, fields)
+        for n, fields in enumerate([blank, plain])
+    ]
+    builder.encode_all(rows, Nonce("abcdefgh"))
+    assert (blank.is_read, plain.is_read) == (True, False)
 
 
 @given(FIELDS, NONCES)

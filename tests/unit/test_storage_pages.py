@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchkit import digests
+from batchkit.frozen import parse
 from batchkit.ids import MAX_ROWS, RowId, RunId, row_id
 from batchkit.storage.pages import (
     PackedPage,
@@ -21,7 +22,6 @@ from batchkit.storage.pages import (
     locate,
     pack,
     page_digest,
-    parse,
     ranges,
     unpack,
 )
