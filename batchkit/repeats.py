@@ -32,7 +32,8 @@ def check_on_duplicate(chosen: object) -> None:
         UsageError: it is not.
     """
     if chosen not in get_args(OnDuplicate):
-        raise UsageError(f"on_duplicate={chosen!r}: it is {' or '.join(map(repr, get_args(OnDuplicate)))}")
+        *others, last = map(repr, get_args(OnDuplicate))
+        raise UsageError(f"on_duplicate={chosen!r}: it is {', '.join(others)} or {last}")
 
 
 def set_aside(positions: Sequence[int], *, same: bool, on_duplicate: OnDuplicate) -> Sequence[int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,10 @@ from hypothesis import HealthCheck, settings
 # At import, so that it holds during collection and in every child process.
 for _name in [name for name in os.environ if name.startswith("ANTHROPIC_")]:
     del os.environ[_name]
+
+# A suite that a script starts in the background ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SLOW_MACHINES = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
