@@ -72,7 +72,7 @@ def fault(session: nox.Session) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """Does every store keep every promise? Prints stores x tests."""
+    """Does every store, and every target, keep every promise? Prints how many tests each passes."""
     install(session, "tests")
     session.run("python", "tests/support/contracts.py", *session.posargs)
 

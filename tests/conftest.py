@@ -113,3 +113,21 @@ def postgres_catalog(postgres_server: str) -> Iterator[str]:
 
     with database(postgres_server) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def postgres_store(postgres_server: str) -> Iterator[str]:
+    """Give the address of this worker's store on PostgreSQL; whoever uses it makes it empty first (`pg.empty`)."""
+    from pg import store_schema
+
+    with store_schema(postgres_server) as address:
+        yield address
+
+
+@pytest.fixture(params=["file", "postgres"])
+def kept(request: pytest.FixtureRequest) -> str | None:
+    """Give where a store is kept: None for a file, or the address of this worker's store on PostgreSQL."""
+    if request.param == "file":
+        return None
+    address: str = request.getfixturevalue("postgres_store")
+    return address

@@ -6,18 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from pg import empty, store_schema
+from pg import empty
 
 from batchkit.clock import Clock, SystemClock
 from batchkit.storage import Store
 from batchkit.storage.postgres import PostgresStore
 from batchkit.testing.store_contract import StoreContract
-
-
-@pytest.fixture(scope="module")
-def shared(postgres_server: str) -> Iterator[str]:
-    with store_schema(postgres_server) as address:
-        yield address
 
 
 class TestPostgres(StoreContract):
@@ -26,7 +20,7 @@ class TestPostgres(StoreContract):
         return SystemClock()
 
     @pytest.fixture
-    def store(self, shared: str) -> Iterator[Store]:
-        empty(shared)
-        with closing(PostgresStore(shared)) as store:
+    def store(self, postgres_store: str) -> Iterator[Store]:
+        empty(postgres_store)
+        with closing(PostgresStore(postgres_store)) as store:
             yield store

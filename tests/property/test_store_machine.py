@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pg import empty
 
 from batchkit.errors import IllegalTransition, LeaseLost, OverBudget, StoreError, Unresolved
 from batchkit.ids import BatchId, Digest, Nonce, RemoteId, RowId, RowKey, row_id
@@ -42,6 +44,8 @@ from batchkit.states import (
     RunState,
     outcome,
 )
+from batchkit.storage import Store
+from batchkit.storage.postgres import PostgresStore
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.testing.clock import FakeClock
 
@@ -111,11 +115,10 @@ def items(
 class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "store.db"
         self.clock = FakeClock()
-        self.abandoned: list[SQLiteStore] = []
-        self.store = SQLiteStore(self.path, clock=self.clock)
+        self.abandoned: list[Store] = []
+        self.begin()
+        self.store = self.open()
         self.run, _ = self.store.open_run(NewRun(name="run", spec=Digest("ab" * 32)))
         self.state = RunState.FREEZING
         self.rows: list[Row] = []
@@ -123,6 +126,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.nonces = 0
         self.stale: list[Lease] = []
         self.lease = self._acquire()
+
+    def begin(self) -> None:
+        """Make an empty store."""
+        raise NotImplementedError
+
+    def open(self) -> Store:
+        """Open it."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Throw it away."""
 
     def _acquire(self) -> Lease:
         lease = self.store.acquire(self.run.id, "me", TTL)
@@ -325,12 +339,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(clean=st.booleans())
     def reopen(self, clean: bool) -> None:
-        """Close it, or leave it as a killed process would, and open the file again."""
+        """Close it, or leave it as a killed process would, and open it again."""
         if clean:
             self.store.close()
         else:
             self.abandoned.append(self.store)
-        self.store = SQLiteStore(self.path, clock=self.clock)
+        self.store = self.open()
 
     @invariant()
     def every_row_is_in_one_bucket(self) -> None:
@@ -376,7 +390,36 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for store in (*self.abandoned, self.store):
             store.close()
+        self.end()
+
+
+class SQLiteMachine(StoreMachine):
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+
+    def open(self) -> Store:
+        return SQLiteStore(Path(self.folder.name) / "store.db", clock=self.clock)
+
+    def end(self) -> None:
         self.folder.cleanup()
 
 
-TestStoreMachine = StoreMachine.TestCase
+class PostgresMachine(StoreMachine):
+    address: ClassVar[str]
+
+    def begin(self) -> None:
+        empty(self.address)
+
+    def open(self) -> Store:
+        return PostgresStore(self.address, clock=self.clock)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _address(postgres_store: str) -> None:
+    PostgresMachine.address = postgres_store
+
+
+TestSQLite = SQLiteMachine.TestCase
+TestPostgres = PostgresMachine.TestCase
+# Every step looks at everything, which takes a server several times as long as a file.
+TestPostgres.settings = settings(max_examples=max(settings().max_examples // 10, 3))

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pg import empty
+
 from batchkit.api import Gateway
 from batchkit.builder import RequestBuilder
 from batchkit.collector import ResultCollector
@@ -23,6 +25,7 @@ from batchkit.mover import Mover, Parts
 from batchkit.progress import Progress
 from batchkit.states import BatchState, RunState
 from batchkit.storage import Store
+from batchkit.storage.postgres import PostgresStore
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter
 from batchkit.testing import Handler, Latency, SimulatedAPI, SimulatedClock
@@ -39,17 +42,30 @@ ROWS = [{"sku": f"S{n}", "word": word} for n, word in enumerate(WORDS)]
 
 
 class Scene:
-    """A store's file and a provider's journal in a folder, which outlive every process."""
+    """A store and a provider's journal in a folder, which outlive every process.
 
-    def __init__(self, folder: Path, *, lives: int = 0) -> None:
+    Args:
+        folder: where the journal is, and the store's file.
+        lives: how many processes were there before.
+        database: the address of a store on PostgreSQL to use instead of a file.
+    """
+
+    def __init__(self, folder: Path, *, lives: int = 0, database: str | None = None) -> None:
         self.path = folder / "store.db"
+        self.database = database
         self.sim = SimulatedAPI(model, seed=3, latency=Latency(60.0, 120.0), state=folder / "sim")
         self.clock = SimulatedClock(self.sim)
         self.lives = lives
 
+    def open(self) -> PostgresStore | SQLiteStore:
+        """Open the store, as another process would."""
+        if self.database is not None:
+            return PostgresStore(self.database, clock=self.clock)
+        return SQLiteStore(self.path, clock=self.clock)
+
     def start(self) -> None:
         """Freeze the rows."""
-        store = SQLiteStore(self.path, clock=self.clock)
+        store = self.open()
         try:
             Workflow(SPEC, store=store, clock=self.clock).start("run", ROWS, unlocked=True)
         finally:
@@ -77,7 +93,7 @@ class Scene:
 
     def run(self, faults: Nth, target: Target) -> bool:
         """Move the run in a process of its own until it is done; False where the process died."""
-        real = SQLiteStore(self.path, clock=self.clock)
+        real = self.open()
         store = faulty_store(real, faults) if target == "store" else real
         api = FaultyAPI(self.sim, faults) if target == "http" else self.sim
         parts = self.parts(store, api)
@@ -103,7 +119,7 @@ class Scene:
 
     def check(self) -> list[str]:
         """Say what is not as it must be, counted at the provider."""
-        store = SQLiteStore(self.path, clock=self.clock)
+        store = self.open()
         try:
             run = store.runs(name="run")[0]
             tally = store.tally(run.id)
@@ -127,10 +143,12 @@ class Scene:
             store.close()
 
 
-def operations(target: Target) -> list[str]:
+@functools.cache
+def operations(target: Target, *, database: str | None = None) -> list[str]:
     """Name the operations of a run in which nothing fails."""
     with _folder() as folder:
-        scene, counted = Scene(Path(folder)), Nth()
+        _clear(database)
+        scene, counted = Scene(Path(folder), database=database), Nth()
         scene.start()
         assert scene.run(counted, target)
         assert scene.check() == []
@@ -145,7 +163,7 @@ def events() -> set[str]:
         scene.start()
         assert scene.run(Nth(), "store")
         scene.sim.close()
-        store = SQLiteStore(scene.path, clock=scene.clock)
+        store = scene.open()
         try:
             return {str(result.event.value) for result in store.results(store.runs()[0].id, limit=1_000)}
         finally:
@@ -153,27 +171,36 @@ def events() -> set[str]:
 
 
 def sweep(
-    target: Target, ways: Sequence[Way], *, step: int = 1, first: int = 1
+    target: Target, ways: Sequence[Way], *, step: int = 1, first: int = 1, database: str | None = None
 ) -> Iterator[tuple[int, Way, list[str]]]:
     """Let each operation fail in each way; give what was wrong afterwards. A killed process is a forked child."""
-    total = len(operations(target))
+    total = len(operations(target, database=database))
     for at in range(first, total + 1, step):
         for way in ways:
             with _folder() as folder:
-                yield at, way, _one(Path(folder), target, at, way)
+                yield at, way, _one(Path(folder), target, at, way, database=database)
 
 
-def killed_afresh(target: Target, operation: str, way: Way, nth: int = 1) -> list[str]:
+def killed_afresh(
+    target: Target, operation: str, way: Way, nth: int = 1, *, database: str | None = None
+) -> list[str]:
     """Kill a fresh interpreter at the n-th operation of a name, go on in this one; give what was wrong."""
-    named = [number for number, name in enumerate(operations(target), 1) if name == operation]
+    named = [
+        number for number, name in enumerate(operations(target, database=database), 1) if name == operation
+    ]
     with _folder() as folder:
-        return _one(Path(folder), target, named[nth - 1], way, fresh=True)
+        return _one(Path(folder), target, named[nth - 1], way, fresh=True, database=database)
 
 
-def _one(folder: Path, target: Target, at: int, way: Way, *, fresh: bool = False) -> list[str]:
+def _one(
+    folder: Path, target: Target, at: int, way: Way, *, fresh: bool = False, database: str | None = None
+) -> list[str]:
+    _clear(database)
     if way.kills:
         if fresh:
-            script = f"import sweep; sweep.die_at({str(folder)!r}, {target!r}, {at}, {way.value!r})"
+            script = (
+                f"import sweep; sweep.die_at({str(folder)!r}, {target!r}, {at}, {way.value!r}, {database!r})"
+            )
             paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
             command = [sys.executable, "-c", script]
             killed = (
@@ -182,18 +209,18 @@ def _one(folder: Path, target: Target, at: int, way: Way, *, fresh: bool = False
         else:
             child = os.fork()
             if not child:
-                die_at(folder, target, at, way)
+                die_at(folder, target, at, way, database)
             killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
         if not killed:
             return [f"operation {at} was not reached, or not survived"]
-        scene = Scene(folder, lives=1)
-        if not scene.path.exists() or not _frozen(scene):
+        scene = Scene(folder, lives=1, database=database)
+        if not _frozen(scene):
             scene.start()
         # The lease of the dead runs out; everything else goes on at once.
         scene.clock.sleep(61.0)
         ended = scene.run(Nth(), target)
     else:
-        scene = Scene(folder)
+        scene = Scene(folder, database=database)
         scene.start()
         ended = scene.run(Nth(at, way, die=die_in_process), target)
     wrong = [] if ended else ["it died"]
@@ -209,21 +236,26 @@ def _schema() -> Mapping[str, Any]:
 
 
 def _frozen(scene: Scene) -> bool:
-    store = SQLiteStore(scene.path, clock=scene.clock)
+    store = scene.open()
     try:
         return bool(store.runs(name="run"))
     finally:
         store.close()
 
 
-def die_at(folder: Path | str, target: Target, at: int, way: str) -> None:
+def die_at(folder: Path | str, target: Target, at: int, way: str, database: str | None) -> None:
     """Run until the process ends at an operation."""
     try:
-        scene = Scene(Path(folder))
+        scene = Scene(Path(folder), database=database)
         scene.start()
         scene.run(Nth(at, Way(way)), target)
     finally:
         os._exit(3)
+
+
+def _clear(database: str | None) -> None:
+    if database is not None:
+        empty(database)
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pg import database, empty, store_schema, url
+from pg import database, empty, url
 from pgproxy import Proxy
 from psycopg import conninfo
 
@@ -39,17 +39,11 @@ from batchkit.testing.store_contract.base import (
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "postgres.md"
 
 
-@pytest.fixture(scope="module")
-def shared(postgres_server: str) -> Iterator[str]:
-    with store_schema(postgres_server) as address:
-        yield address
-
-
 @pytest.fixture
-def address(shared: str) -> str:
+def address(postgres_store: str) -> str:
     """Give the address of a database with an empty store."""
-    empty(shared)
-    return shared
+    empty(postgres_store)
+    return postgres_store
 
 
 @pytest.fixture
