@@ -56,7 +56,7 @@ from batchkit.rows import Row, Rows
 from batchkit.rules import Rule, rule
 from batchkit.run import Run
 from batchkit.sampler import hard_rows, random_rows
-from batchkit.scorers import Scorer, overlap
+from batchkit.scorers import Scorer, exact, ignore, overlap, valid
 from batchkit.spec import Spec, StoredSpec
 from batchkit.specdiff import SpecDiff
 from batchkit.states import BatchState, Outcome, RowState, RunState
@@ -169,8 +169,10 @@ __all__ = [
     "Workflow",
     "attach",
     "escalate",
+    "exact",
     "hard_rows",
     "human",
+    "ignore",
     "overlap",
     "pause",
     "quarantine",
@@ -181,4 +183,5 @@ __all__ = [
     "runs",
     "set_cap",
     "source",
+    "valid",
 ]

@@ -174,13 +174,7 @@ class EvalSet(Generic[T]):
 
     def diff(self, other: EvalSet[Any]) -> EvalDiff:
         """Tell how this set differs from an earlier one; reads from ``other`` to this."""
-        new = {row.key: row for row in self.rows}
-        old = {row.key: row for row in other.rows}
-        return EvalDiff(
-            added=tuple(key for key in new if key not in old),
-            removed=tuple(key for key in old if key not in new),
-            changed=tuple(key for key, row in new.items() if key in old and _said(row) != _said(old[key])),
-        )
+        return compare_rows(self.rows, other.rows)
 
     # ---------------------------------------------------------------- grading
 
@@ -240,12 +234,7 @@ class EvalSet(Generic[T]):
     @classmethod
     def of_body(cls, body: bytes, contract: Contract[T], *, where: str) -> EvalSet[T]:
         """Read the bytes that :meth:`body` gave; errors are those of :meth:`load`."""
-        lines = [(n, line) for n, line in enumerate(body.split(b"\n"), 1) if line.strip()]
-        header = _object(lines[0][1], where, 1) if lines else {}
-        if header.get("batchkit") != _KIND or header.get("format") != FORMAT:
-            raise UsageError(
-                f"{where} is no eval set of batchkit's format {FORMAT}: its first line does not say so"
-            )
+        header, found = read_evalset(body, where)
         theirs, ours = header.get("contract"), contract_fingerprint(contract)
         if theirs != ours:
             raise UsageError(
@@ -253,15 +242,14 @@ class EvalSet(Generic[T]):
                 "their versions differ, so what was accepted then may be wrong now. Load it with the contract it was "
                 "made with, or run and judge a pilot of this one."
             )
-        rows = [_eval_row(_object(line, where, n), where, n) for n, line in lines[1:]]
         made = cls(
             name=str(header.get("name", "")),
             contract=contract,
-            rows=tuple(rows),
+            rows=tuple(row for _, row in found),
             counter=int(header.get("counter", 1)),
             scorers=dict(header.get("scorers") or {}),
         )
-        for (n, _), row in zip(lines[1:], rows, strict=True):
+        for n, row in found:
             if row.expected is not None:
                 # As text: an answer that says "too little is known" may be the right one, and no rule is asked of it.
                 wrong = contract.check(canonical(row.expected), row.source)
@@ -289,6 +277,32 @@ class EvalSet(Generic[T]):
 def contract_fingerprint(contract: Contract[Any]) -> str:
     """Give the SHA-256 of what stands for a contract: its schema, its functions by name and version."""
     return sha256(canonical(contract.identity)).hexdigest()
+
+
+def read_evalset(body: bytes, where: str) -> tuple[Mapping[str, Any], list[tuple[int, EvalRow]]]:
+    """Give the header of an eval set's file and its rows with their lines' numbers; no contract is asked.
+
+    Raises:
+        UsageError: it is no eval set, or a line is none of its rows. The message names the line.
+    """
+    lines = [(n, line) for n, line in enumerate(body.split(b"\n"), 1) if line.strip()]
+    header = _object(lines[0][1], where, 1) if lines else {}
+    if header.get("batchkit") != _KIND or header.get("format") != FORMAT:
+        raise UsageError(
+            f"{where} is no eval set of batchkit's format {FORMAT}: its first line does not say so"
+        )
+    return header, [(n, _eval_row(_object(line, where, n), where, n)) for n, line in lines[1:]]
+
+
+def compare_rows(new: Iterable[EvalRow], old: Iterable[EvalRow]) -> EvalDiff:
+    """Tell by key which rows were added, removed or say something else."""
+    now = {row.key: row for row in new}
+    then = {row.key: row for row in old}
+    return EvalDiff(
+        added=tuple(key for key in now if key not in then),
+        removed=tuple(key for key in then if key not in now),
+        changed=tuple(key for key, row in now.items() if key in then and _said(row) != _said(then[key])),
+    )
 
 
 def plain_answer(answered: Answered, contract: Contract[Any] | None) -> Mapping[str, Any] | None:

@@ -1,10 +1,8 @@
-"""A run that can be moved: passes, waiting, promotion, audit, hand-over."""
+"""A run that can be moved: passes, waiting, promotion, audit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar
@@ -164,17 +162,6 @@ class Run(RunView[T], Generic[T]):
         from batchkit.audit import Auditor
 
         return Auditor().audit(self.rows(), self._spec, against=against)
-
-    def handoff(self, folder: str | PathLike[str], *, contact: str = "") -> Path:
-        """Write what the next team needs: summary, eval set, quarantine, queue, receipt, verifier, runbook.
-
-        Args:
-            folder: made if it does not exist; files of the same names are replaced.
-            contact: whom to ask, as text for the runbook.
-        """
-        from batchkit.handoff import handoff
-
-        return handoff(self, Path(folder), contact=contact)
 
     def _not_balanced(self) -> str:
         progress = self.progress

@@ -121,6 +121,18 @@ class RunView(Generic[T]):
 
         return Reconciler(self._store).reconcile(self._name)
 
+    def handoff(self, folder: str | os.PathLike[str], *, contact: str = "") -> Path:
+        """Write what the next team needs: summary, eval set, quarantine, queue, receipt, verifier, runbook.
+
+        Args:
+            folder: made if it does not exist; files of the same names are replaced, but a queue in which
+                somebody may have written is left.
+            contact: whom to ask, as text for the runbook.
+        """
+        from batchkit.handoff import handoff
+
+        return handoff(self, Path(folder), contact=contact)
+
     def events(self, after: str = "") -> list[Event]:
         """Give the run's events after the one whose id is ``after``, oldest first."""
         return read_events(self._store, self.record, after=after)
@@ -256,7 +268,16 @@ def open_existing(store: str | os.PathLike[str] | Store) -> Store:
     Raises:
         UsageError: there is no such file.
     """
+    check_exists(store)
+    return open_store(store)
+
+
+def check_exists(store: str | os.PathLike[str] | Store) -> None:
+    """Make sure that a store's file is there.
+
+    Raises:
+        UsageError: there is no such file.
+    """
     where = address_of(store)
     if where and "://" not in where and where != ":memory:" and not Path(where).exists():
         raise UsageError(f"there is no store at {where!r}; a Workflow makes one on its first start")
-    return open_store(store)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from batchkit.cli import asking, looking, migrating, moving, telling
+from batchkit.cli import asking, keeping, looking, migrating, moving, telling
 from batchkit.deciding import DECISIONS
 
 Verb: TypeAlias = Callable[[argparse.Namespace], int]
@@ -24,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     _looking(verbs)
     _asking(verbs)
     _moving(verbs)
+    _keeping(verbs)
     verbs.json(verbs.add("migrate", migrating.migrate, "Make or update the tables of a store on PostgreSQL."))
     _telling(verbs)
     return parser
@@ -146,6 +147,27 @@ def _asking(verbs: _Verbs) -> None:
         "--key", metavar="COLUMN", help="the catalog's key column; the spec's key unless told"
     )
     verbs.json(rollback)
+
+
+def _keeping(verbs: _Verbs) -> None:
+    doctor = verbs.add(
+        "doctor",
+        keeping.doctor,
+        "Check a store without changing it: damage, the guard against copies, open runs and doubts, the newest lock.",
+    )
+    verbs.json(doctor)
+
+    handoff = verbs.add("handoff", keeping.handoff, "Write the folder that the next team needs.", run="one")
+    handoff.add_argument("folder", metavar="FOLDER", type=Path, help="made if it does not exist")
+    handoff.add_argument("--contact", default="", metavar="TEXT", help="whom to ask")
+    verbs.json(handoff)
+
+    evalset = verbs.add(
+        "evalset", keeping.evalset, "Show an eval set's file, or how one differs from another.", store=False
+    )
+    evalset.add_argument("what", choices=("show", "diff"), metavar="show|diff", help="what to do")
+    evalset.add_argument("files", metavar="FILE", type=Path, nargs="+", help="the file; of diff two: OLD NEW")
+    verbs.json(evalset)
 
 
 def _moving(verbs: _Verbs) -> None:

@@ -52,7 +52,7 @@ class Guard:
     @property
     def path(self) -> Path | None:
         """Give the guard's own file."""
-        return self._database and self._database.with_name(self._database.name + ".guard")
+        return self._database and _beside(self._database)
 
     def check(self) -> None:
         """Make sure that this store may send.
@@ -114,21 +114,43 @@ class Guard:
     def _compare(self, count: Callable[[], int]) -> str:
         assert self.path is not None
         seen, seq = _read(self.path), count()
-        if seen is None and seq:
-            return f"{self.path.name} is missing or unreadable, so this may be a copy or a restored backup"
-        if seen is None:  # nobody has written to it yet: there is nothing that a copy could send again
+        if (
+            seen is None and not seq
+        ):  # nobody has written to it yet: there is nothing that a copy could send again
             self.save(seq)
             return ""
-        if seq < seen.seq:
-            return f"it is older than what was last seen here (write {seq} after write {seen.seq}): a restored backup"
-        if seen.inode != self._inode:
-            return "it is another file than the one last used here: a copy or a restored backup"
-        if seen.host != self._host:
-            return (
-                f"it was last used on host {seen.host!r}: a copy or a moved disk (in a container whose name changes, "
-                "open it with SQLiteStore(path, host=NAME))"
-            )
+        return _difference(self.path, seen, seq, inode=self._inode, host=self._host)
+
+
+def compare(database: Path, seq: Callable[[], int]) -> str:
+    """Tell why a database file looks like a copy of the one last used here; nothing where it does not.
+
+    What a `Guard` finds out when it is made, without a guard file being made. The arguments are its own.
+    """
+    path = _beside(database)
+    seen, writes = _read(path), seq()
+    if seen is None and not writes:
         return ""
+    return _difference(path, seen, writes, inode=database.stat().st_ino, host=socket.gethostname())
+
+
+def _difference(path: Path, seen: _Seen | None, seq: int, *, inode: int, host: str) -> str:
+    if seen is None:
+        return f"{path.name} is missing or unreadable, so this may be a copy or a restored backup"
+    if seq < seen.seq:
+        return f"it is older than what was last seen here (write {seq} after write {seen.seq}): a restored backup"
+    if seen.inode != inode:
+        return "it is another file than the one last used here: a copy or a restored backup"
+    if seen.host != host:
+        return (
+            f"it was last used on host {seen.host!r}: a copy or a moved disk (in a container whose name changes, "
+            "open it with SQLiteStore(path, host=NAME))"
+        )
+    return ""
+
+
+def _beside(database: Path) -> Path:
+    return database.with_name(database.name + ".guard")
 
 
 def _read(path: Path) -> _Seen | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,11 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import psycopg
 import pytest
+from pg import url
 
-from batchkit import Budget, SQLiteTarget, Workflow, attach, source
+from batchkit import Budget, EvalSet, SQLiteTarget, Workflow, attach, source
 from batchkit.cli import main
 from batchkit.demo.task import Attributes, second_spec
+from batchkit.evalset import EvalRow
+from batchkit.ids import Digest
+from batchkit.model import DocKind, NewRun
+from batchkit.storage.postgres import PostgresStore
+from batchkit.storage.schema import VERSION
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.testing import simulated_client
 from batchkit.testing.catalog import write_csv
@@ -483,6 +491,178 @@ def test_a_target_that_is_none_is_refused(app: str, run: Run) -> None:
     assert (code, "no target" in text) == (1, True)
 
 
+# ---------------------------------------------------------------- keeping
+
+
+def test_doctor_says_what_a_store_holds_and_changes_nothing(made: Shop, run: Run) -> None:
+    """`doctor` names the version, the guard, open runs and the lock, and changes no byte of them."""
+
+    def files() -> dict[str, bytes]:
+        # SQLite makes an empty log beside a file that it only reads.
+        found = {path.name: path.read_bytes() for path in made.root.iterdir() if path.suffix != ".db-shm"}
+        return {name: body for name, body in found.items() if body}
+
+    before = files()
+    code, text = run("doctor", made.store)
+    assert code == 0
+    version = re.escape(f"(tables {VERSION}, this code {VERSION})")
+    assert re.match(rf".*enrich\.db {version}\ndamage  none\nguard   it may send\n", text)
+    assert "runs    1 open, 1 closed\n        open: " in text
+    assert text.endswith("doubts  0\nlock    none\n")
+    assert files() == before
+    found = json.loads(run("doctor", made.store, "--json")[1])
+    assert (found["closed"], found["open"][0]["name"], found["exit_code"]) == (1, "open", 0)
+
+
+def test_doctor_sees_a_copy_without_taking_it_for_the_store(made: Shop, run: Run, tmp_path: Path) -> None:
+    """Of a copied store `doctor` says why it is held and exits with 3; the copy stays held and gets no guard file."""
+    copy = tmp_path / "copy.db"
+    shutil.copy(made.store, copy)
+    code, text = run("doctor", copy)
+    assert code == 3
+    assert "guard   copy.db.guard is missing" in text
+    assert "store.confirm()" in text
+    assert not (tmp_path / "copy.db.guard").exists()
+
+
+def test_doctor_finds_damage(made: Shop, run: Run, tmp_path: Path) -> None:
+    """A file of which a page was overwritten is told as damaged, with exit code 1."""
+    broken = tmp_path / "broken.db"
+    body = bytearray(Path(made.store).read_bytes())
+    with closing(sqlite3.connect(made.store)) as db:
+        # A page of an index or table that the schema does not stand on.
+        [page] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'result'").fetchone()
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+    body[(page - 1) * size : page * size] = b"\xff" * size
+    broken.write_bytes(body)
+    code, text = run("doctor", broken)
+    assert code == 1
+    assert "damage  " in text
+    assert "damage  none" not in text
+    assert "newest backup" in text
+
+
+def test_doctor_names_open_doubts_and_the_newest_lock(shop: Shop, run: Run) -> None:
+    """A held batch is named with its run and makes the exit code 3; the newest of two locks is told."""
+    with closing(SQLiteStore(shop.store)) as store:
+        for n, who in enumerate(("ann", "bob")):
+            lock = {"by": who, "at": 1_000.0 + n, "rows": 40, "share": 0.95, "eval_set": "1-abc"}
+            store.put(DocKind.LOCK, f"{9 - n}" * 64, json.dumps(lock).encode())
+    with closing(sqlite3.connect(shop.store)) as db:
+        db.execute("UPDATE batch SET state = 'held', held_from = 'doubtful' WHERE id = 1")
+        db.commit()
+    code, text = run("doctor", shop.store)
+    assert code == 3
+    assert re.search(r"doubts  1\n        batch 1 of done: held since \d{4}-", text)
+    assert "lock    888888 by bob, 1970-01-01 00:16:41 UTC, 40 rows, 95%, eval set 1-abc" in text
+
+
+@pytest.mark.parametrize("kind", ["none", "text", "another", "newer"])
+def test_doctor_refuses_what_is_no_store(kind: str, made: Shop, run: Run, tmp_path: Path) -> None:
+    """A file that is missing, no database, of another program or of newer code is named in one message, unchanged."""
+    file = tmp_path / "x.db"
+    if kind == "text":
+        file.write_text("no database at all, but long enough to look at it\n" * 20)
+    elif kind == "another":
+        with closing(sqlite3.connect(file)) as db:
+            db.execute("CREATE TABLE t (a)")
+    elif kind == "newer":
+        shutil.copy(made.store, file)
+        with closing(sqlite3.connect(file)) as db:
+            db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    before = file.read_bytes() if file.exists() else None
+    code, text = run("doctor", file)
+    assert code == 1
+    assert re.match(r"(UsageError|StoreError|StoreHeld): ", text)
+    assert (file.read_bytes() if file.exists() else None) == before
+
+
+def test_doctor_looks_at_a_store_on_a_server(postgres: str, run: Run) -> None:
+    """On PostgreSQL `doctor` leaves damage to the server's tools, and holds a copied database as a copied file."""
+    with closing(PostgresStore(postgres, migrate=True)) as store:
+        store.open_run(NewRun(name="nightly", spec=Digest("0" * 64)))
+    code, text = run("doctor", url(postgres))
+    assert code == 0
+    assert "damage  not looked for" in text
+    assert "runs    1 open, 0 closed\n        nightly: freezing" in text
+    with psycopg.connect(postgres) as connection:
+        connection.execute("UPDATE batchkit.store SET cluster = 'another'")
+    code, text = run("doctor", url(postgres))
+    assert (code, "guard   it was made on another server" in text) == (3, True)
+
+
+def test_a_run_is_handed_over_by_name(made: Shop, run: Run, tmp_path: Path) -> None:
+    """`handoff` writes the folder without spec or key, and exits with 75 while the run is open."""
+    code, text = run("handoff", made.store, "done", tmp_path / "out", "--contact", "the catalog team")
+    assert code == 0
+    assert "README.html" in text
+    assert "the catalog team" in (tmp_path / "out" / "RUNBOOK.md").read_text(encoding="utf-8")
+    code, text = run("handoff", made.store, "open", tmp_path / "early", "--json")
+    assert code == 75
+    told = json.loads(text)
+    assert (told["finished"], "receipt.json" in told["files"]) == (False, True)
+
+
+@pytest.fixture
+def evalsets(tmp_path: Path) -> tuple[Path, Path]:
+    """An eval set's file, and what somebody made of it."""
+    rows = [
+        EvalRow(
+            key=key,
+            source={"title": f"title {key}"},
+            expected={"category": "Cables", "features": ["2 m"], "summary": "A cable."},
+            verdict="accept",
+            by="ann",
+        )
+        for key in ("a", "b", "c")
+    ]
+    contract = second_spec().contract
+    old = EvalSet(name="pilot", contract=contract, rows=tuple(rows))
+    changed = attrs.evolve(
+        rows[1], verdict="edit", expected={"category": "Chargers", "features": ["2 m"], "summary": "A cable."}
+    )
+    new = EvalSet(name="pilot", contract=contract, rows=(rows[0], changed, attrs.evolve(rows[2], key="d")))
+    old.save(tmp_path / "old.jsonl")
+    new.save(tmp_path / "new.jsonl")
+    return tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+
+
+def test_an_eval_set_is_shown_without_its_contract(evalsets: tuple[Path, Path], run: Run) -> None:
+    """`evalset show` counts the verdicts and lists every row, as text and as JSON."""
+    code, text = run("evalset", "show", evalsets[1])
+    assert code == 0
+    assert text.startswith("pilot: 3 rows (2 accept, 1 edit), contract ")
+    assert [line.split()[:2] for line in text.splitlines()[2:]] == [
+        ["a", "accept"],
+        ["b", "edit"],
+        ["d", "accept"],
+    ]
+    found = json.loads(run("evalset", "show", evalsets[1], "--json")[1])
+    assert [row["key"] for row in found["rows"]] == ["a", "b", "d"]
+
+
+def test_two_eval_sets_are_compared_field_by_field(evalsets: tuple[Path, Path], run: Run) -> None:
+    """`evalset diff OLD NEW` names what was added and removed, and of each changed row what it was and is."""
+    code, text = run("evalset", "diff", *evalsets)
+    assert code == 0
+    assert text.splitlines()[0] == "added 1: d; removed 1: c; changed 1: b"
+    assert [line.split() for line in text.splitlines()[2:]] == [
+        ["b", "verdict", "accept", "edit"],
+        ["b", "expected.category", "Cables", "Chargers"],
+    ]
+    found = json.loads(run("evalset", "diff", *evalsets, "--json")[1])
+    assert (found["added"], found["removed"], found["contract_changed"]) == (["d"], ["c"], False)
+    assert run("evalset", "diff", evalsets[0], evalsets[0]) == (0, "no difference\n")
+
+
+def test_evalset_refuses_what_it_cannot_read(evalsets: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
+    """One file for diff, a file that is missing, and one that is no eval set are each told."""
+    assert "two files" in run("evalset", "diff", evalsets[0])[1]
+    assert "there is no file" in run("evalset", "show", tmp_path / "no.jsonl")[1]
+    (tmp_path / "rows.jsonl").write_text('{"sku": "1"}\n')
+    assert "rows.jsonl is no eval set" in run("evalset", "show", tmp_path / "rows.jsonl")[1]
+
+
 # ---------------------------------------------------------------- errors and the process
 
 
@@ -516,7 +696,8 @@ def test_verbs_that_need_no_api_do_not_import_the_sdk(made: Shop) -> None:
         "import sys; from batchkit.cli import main\n"
         f"for argv in (['status', {made.store!r}, 'done'], ['rows', {made.store!r}, 'done', '--limit', '1'],\n"
         f"             ['bill', {made.store!r}, 'done'], ['verify', {made.store!r}, 'done'],\n"
-        f"             ['budget', {made.store!r}], ['events', {made.store!r}, 'done'], ['runs', {made.store!r}]):\n"
+        f"             ['budget', {made.store!r}], ['events', {made.store!r}, 'done'], ['runs', {made.store!r}],\n"
+        f"             ['doctor', {made.store!r}]):\n"
         "    assert main(argv) == 0, argv\n"
         "assert 'anthropic' not in sys.modules\n"
     )
