@@ -150,13 +150,15 @@ class _Staged(Generic[T]):
         contract, count = self.contract, 0
         after: RowId | None = None
         while page := self.store.page(self.run.id, staged, after=after, limit=_PAGE):
-            for row in page:
+            # Every staged row has the result that staged it; a state without one would be an error here.
+            order = self.store.settled_order([row.result for row in page if row.result is not None])
+            for row, answer in zip(page, order, strict=True):
                 output = self._read(row.key, row.answer or b"")
                 if self.where is not None and not self._wanted(row.key, output):
                     yield StagedRow(row.key, None, {})
                 else:
                     frozen = self._frozen(row.key, row.fields or {})
-                    yield StagedRow(row.key, contract.dump(output), frozen, row.result or 0)
+                    yield StagedRow(row.key, contract.dump(output), frozen, answer)
             count += len(page)
             after = page[-1].id
         if count != expected or _decisions_wait(self.store, self.run):

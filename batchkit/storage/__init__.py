@@ -136,6 +136,13 @@ class RowStore(Protocol):
         """Give up to ``limit`` results of a run's rows with an id above ``after``, in the order they were settled."""
         ...
 
+    def settled_order(self, results: Sequence[ResultId]) -> Sequence[int]:
+        """Give, for each result, a number of which the higher was settled later, whichever runs they are of.
+
+        Unknown ids raise StoreError.
+        """
+        ...
+
     def ledger(self, run: RunId) -> Sequence[LedgerLine]:
         """Count and sum the results of a run, one line for those of the same batch, event, tier, verdict and model.
 

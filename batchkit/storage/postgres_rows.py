@@ -67,6 +67,9 @@ _RESULTS: Final = """
     FROM result r JOIN name m ON m.id = r.model JOIN name b ON b.id = r.by
     WHERE r.id > %s AND r.id < %s ORDER BY r.id LIMIT %s
 """
+_ORDER: Final = """
+    SELECT r.number FROM unnest(%s::bigint[]) WITH ORDINALITY AS j (id, at) JOIN result r ON r.id = j.id ORDER BY j.at
+"""
 _TALLY: Final = """
     SELECT state, reason, tier, count(*) FROM row_state WHERE id >= %s AND id < %s GROUP BY state, reason, tier
 """
@@ -164,6 +167,14 @@ class PostgresRows(PostgresBase):
         with self._db.read() as transaction:
             found = transaction.all(_RESULTS, (max(first, after or 0), end, limit))
         return [result_view(*row) for row in found]
+
+    def settled_order(self, results: Sequence[ResultId]) -> Sequence[int]:
+        """Give, for each result, a number of which the higher was settled later, whichever runs they are of."""
+        with self._db.read() as transaction:
+            numbers = [number for (number,) in transaction.all(_ORDER, (list(results),))]
+        if len(numbers) != len(results):
+            raise StoreError("the store holds not all of these results")
+        return numbers
 
     def ledger(self, run: RunId) -> Sequence[LedgerLine]:
         """Count and sum the results of a run that are alike."""

@@ -69,10 +69,11 @@ _FIRST: Final = """
         resends smallint NOT NULL,
         answers smallint NOT NULL
     ) WITH (fillfactor = 42);
-    -- Append-only; a result's id is the number of its run, and its own number in that. `reason` to `resends` are the
-    -- row's values after the event, `verdict` what this line says.
+    -- Append-only; a result's id is the number of its run, and its own number in that. `number` tells which of two runs'
+    -- results is the newer one. `reason` to `resends` are the row's values after the event, `verdict` what this line says.
     CREATE TABLE result (
         id bigint PRIMARY KEY,
+        number bigint GENERATED ALWAYS AS IDENTITY,
         "row" bigint NOT NULL,
         batch bigint,
         cost bigint NOT NULL,

@@ -180,6 +180,14 @@ class SQLiteRows(SQLiteBase):
             ).fetchall()
         return [result_view(*row) for row in found]
 
+    def settled_order(self, results: Sequence[ResultId]) -> Sequence[int]:
+        """Give, for each result, a number of which the higher was settled later: here its id."""
+        with self._db.read() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM result").fetchone()
+        if unknown := [result for result in results if not 0 < result <= last]:
+            raise StoreError(f"the store holds no result {unknown[0]}")
+        return results
+
     def ledger(self, run: RunId) -> Sequence[LedgerLine]:
         """Count and sum the results of a run that are alike."""
         staged, first, end = schema.state_code(RowState.SUCCEEDED), row_id(run, 0), row_id(RunId(run + 1), 0)

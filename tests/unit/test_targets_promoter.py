@@ -60,10 +60,15 @@ def catalog(tmp_path: Path) -> SQLiteCatalog:
 
 
 def freeze(
-    store: SQLiteStore, keys: Sequence[str], *, answered: int | None = None, closed: bool = True
+    store: SQLiteStore,
+    keys: Sequence[str],
+    *,
+    answered: int | None = None,
+    closed: bool = True,
+    name: str = "nightly",
 ) -> Run:
     """Make a run in which a person answered the first so many rows (all), and the others wait."""
-    run, _ = store.open_run(NewRun(name="nightly", spec=SPEC.fingerprint))
+    run, _ = store.open_run(NewRun(name=name, spec=SPEC.fingerprint))
     lease = store.acquire(run.id, "me", 60)
     assert lease is not None
     page = [
@@ -85,7 +90,7 @@ def freeze(
         assert lease is not None
         store.move_run(lease, expect=RunState.OPEN, to=RunState.CLOSED)
         store.release(lease)
-    return store.runs(name="nightly")[0]
+    return store.runs(name=name)[0]
 
 
 def answer(store: SQLiteStore, run: Run, position: int) -> None:
@@ -198,6 +203,19 @@ def test_answers_are_numbered_by_their_store(
     assert origins[0] == origins[1] != origins[2]
     assert all(origins)
     assert [row.answer for row in seen[1][1]] == [1, 2]
+
+
+def test_which_answer_is_newer_is_the_stores_word(
+    store: SQLiteStore, catalog: SQLiteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child's answers give way to its parent's late one, though the results of the child's run have higher ids."""
+    for key in ("a", "b"):
+        catalog.insert(key)
+    parent, child = freeze(store, ["a", "b"], name="parent"), freeze(store, ["b", "a"], name="child")
+    monkeypatch.setattr(SQLiteStore, "settled_order", lambda self, results: [9 - result for result in results])
+    promoter, target = Promoter(store), catalog.target()
+    promoter.promote(parent, SPEC, target, receipt=RECEIPT)
+    assert promoter.promote(child, SPEC, target, receipt=Digest("e" * 64)).conflict == 2
 
 
 def test_held_back_by_a_predicate(store: SQLiteStore, catalog: SQLiteCatalog) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchkit.errors import IllegalTransition, StoreError
-from batchkit.ids import BatchId
+from batchkit.ids import BatchId, ResultId
 from batchkit.model import Applied, BatchWhere, Settled, Where
 from batchkit.reasons import Reason
 from batchkit.states import ROW_TRANSITIONS, BatchState, RowEvent, RowState
@@ -54,6 +54,20 @@ class SettleContract(StoreCase):
             store.settle(opened.lease, batch.id, [retried])
         row = store.rows(opened.ids([0]))[0]
         assert (row.cost, row.answers) == (12, 2)
+
+    def test_the_order_of_results_is_one_for_all_runs(self, store: Store) -> None:
+        """A result that is settled later has the higher number, also in the older of two runs; an unknown one has none."""
+        older, newer = an_open_run(store, name="older"), an_open_run(store, name="newer")
+        settled: list[ResultId] = []
+        for n, opened in enumerate([older, newer, older]):
+            batch = opened.live([n], f"aaaaaaa{n}")
+            store.settle(opened.lease, batch.id, [accepted(opened.ids([n])[0])])
+            settled += [row.result for row in store.rows(opened.ids([n])) if row.result is not None]
+        first, second, third = store.settled_order(settled)
+        assert first < second < third
+        assert store.settled_order(settled[::-1]) == [third, second, first]
+        with pytest.raises(StoreError):
+            store.settled_order([ResultId(max(settled) + 1)])
 
     def test_the_batch_counts_applied_lines(self, store: Store) -> None:
         """Lines and spent of the batch grow by what was applied, not by what was ignored."""
