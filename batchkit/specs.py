@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from batchkit.errors import SpecChanged, StoreError
+from batchkit.errors import SpecChanged
 from batchkit.ids import Digest
 from batchkit.model import DocKind
 from batchkit.spec import Spec, StoredSpec
@@ -36,15 +36,16 @@ def recall_spec(store: DocumentStore, fingerprint: Digest, code: Spec[T]) -> Spe
     """Give the spec of this fingerprint: prompt, tiers and policy as stored, judged by the code's contract.
 
     Raises:
-        SpecChanged: the code's contract, its rules or their versions are not those the spec was stored with.
-        StoreError: the store has no such spec.
+        SpecChanged: the code's contract, its rules or their versions are not those the spec was stored with, or
+            the store has no such spec.
     """
     if fingerprint == code.fingerprint:
         return code
     held = store.get(DocKind.SPEC, fingerprint)
     if held is None:
-        raise StoreError(
-            f"the store holds no spec {fingerprint[:6]}; it was removed or the store is not whole"
+        raise SpecChanged(
+            f"the run was started under spec {fingerprint[:6]}, which is not this code's {code.fingerprint[:6]}, and the "
+            "store holds it no more: it was removed, or the store is not whole. Deploy the code it was started with."
         )
     stored = StoredSpec.load(json.dumps(json.loads(held)["spec"]))
     recalled = Spec(

@@ -15,10 +15,10 @@ from batchkit.builder import RequestBuilder
 from batchkit.canary import ABOVE
 from batchkit.clock import Clock, SystemClock
 from batchkit.collector import ResultCollector
-from batchkit.errors import SpecChanged, UsageError
+from batchkit.errors import UsageError
 from batchkit.escalator import Escalator
 from batchkit.events import Teller
-from batchkit.ids import Digest
+from batchkit.ids import Digest, RunId
 from batchkit.model import Event, OnDuplicate
 from batchkit.model import Run as RunRecord
 from batchkit.money import Budget, Price
@@ -38,7 +38,7 @@ from batchkit.storage.owner import this_process
 from batchkit.submitter import ChunkedSubmitter
 from batchkit.validator import Validator
 from batchkit.view import address_of
-from batchkit.working import advance_each, due_runs, work
+from batchkit.working import advance_each, movable_runs, work
 
 if TYPE_CHECKING:
     import anthropic
@@ -122,6 +122,7 @@ class Workflow(Generic[T]):
         }
         self._gateway: Gateway | None = None
         self._parts: dict[Digest, Parts[T]] = {}
+        self._left_alone: set[RunId] = set()
 
     @property
     def gateway(self) -> Gateway:
@@ -276,15 +277,10 @@ class Workflow(Generic[T]):
         """Give every run of the store that has something left to do and that this code can judge.
 
         A closed run is among them while people's answers to it are not settled, and once it is time to look
-        whether a second copy of one of its batches turned up.
+        whether a second copy of one of its batches turned up. Of a run that it cannot judge the log says so, once.
         """
-        open_runs: list[Run[T]] = []
-        for record in due_runs(self.store)[0]:
-            try:
-                open_runs.append(self._handle(record, recall_spec(self.store, record.spec, self.spec)))
-            except SpecChanged:
-                continue
-        return open_runs
+        movable = movable_runs(self.store, self.spec, self._left_alone)
+        return [self._handle(record, spec) for record, spec in movable]
 
     def advance_all(self) -> list[Progress]:
         """Make one pass over every open run. Where one raises, the others are moved before that is raised."""

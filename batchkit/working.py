@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from batchkit.display import interrupted
-from batchkit.errors import BatchkitError
+from batchkit.errors import BatchkitError, SpecChanged
 from batchkit.ids import RunId
 from batchkit.judgements import has_unsettled
 from batchkit.model import Batch, BatchWhere, Run
 from batchkit.progress import Progress
+from batchkit.spec import Spec
+from batchkit.specs import recall_spec
 from batchkit.states import RunState
 from batchkit.storage import Store
 from batchkit.suspects import reported
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from batchkit.run import Run as Movable
     from batchkit.workflow import Workflow
 
+T = TypeVar("T")
+
+_LOG: Final = logging.getLogger("batchkit")
 _STEP = 1.0
 """Seconds between two looks at the stop sign while there is nothing to do."""
 
@@ -49,6 +55,22 @@ def due_runs(store: Store) -> tuple[list[Run], float | None]:
         elif at is not None:
             later.append(at)
     return due, min(later, default=None)
+
+
+def movable_runs(store: Store, code: Spec[T], told: set[RunId]) -> list[tuple[Run, Spec[T]]]:
+    """Give the runs in which a mover finds something to do now and that this code can judge, each with its spec.
+
+    Those that it cannot judge are left to who can, with a word in the log for each that is not among the ``told``.
+    """
+    movable: list[tuple[Run, Spec[T]]] = []
+    for run in due_runs(store)[0]:
+        try:
+            movable.append((run, recall_spec(store, run.spec, code)))
+        except SpecChanged as error:
+            if run.id not in told:
+                told.add(run.id)
+                _LOG.warning("run %r is left alone: %s", run.name, error)
+    return movable
 
 
 def advance_each(runs: Sequence[Movable[Any]], *, stop: Callable[[], bool] | None = None) -> list[Progress]:

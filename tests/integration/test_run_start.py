@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -258,6 +260,27 @@ def test_resume_refuses_another_contract(shop: Shop) -> None:
     with pytest.raises(SpecChanged, match="Judging needs the code"):
         changed.resume("run")
     assert changed.open_runs() == []
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["another contract", "spec lost"])
+def test_a_run_that_cannot_be_judged_stops_no_other(
+    shop: Shop, caplog: pytest.LogCaptureFixture, lost: bool
+) -> None:
+    """Workers leave a run alone whose contract is not theirs or whose spec is lost, say so once, and move the rest."""
+    old = shop.start("old", rows=2)
+    other = {"prompt": Prompt("Another prompt: {word}")} if lost else {"contract": Contract(Shade)}
+    spec = tiny_spec(**other)
+    if lost:
+        with closing(sqlite3.connect(shop.path)) as db, db:
+            db.execute("DELETE FROM document WHERE kind = 'spec' AND key = ?", (old.spec.fingerprint,))
+    flow = shop.flow(spec)
+    flow.start("new", words(2), unlocked=True)
+    for _ in range(2):
+        assert [run.name for run in flow.open_runs()] == ["new"]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "batchkit"]
+    assert said.startswith("run 'old' is left alone: the run was started under spec")
+    with pytest.raises(SpecChanged, match="no more" if lost else "Judging needs the code"):
+        flow.resume("old")
 
 
 def test_a_sealed_run_is_never_frozen_again(shop: Shop) -> None:

@@ -212,7 +212,9 @@ def test_which_answer_is_newer_is_the_stores_word(
     for key in ("a", "b"):
         catalog.insert(key)
     parent, child = freeze(store, ["a", "b"], name="parent"), freeze(store, ["b", "a"], name="child")
-    monkeypatch.setattr(SQLiteStore, "settled_order", lambda self, results: [9 - result for result in results])
+    monkeypatch.setattr(
+        SQLiteStore, "settled_order", lambda self, results: [9 - result for result in results]
+    )
     promoter, target = Promoter(store), catalog.target()
     promoter.promote(parent, SPEC, target, receipt=RECEIPT)
     assert promoter.promote(child, SPEC, target, receipt=Digest("e" * 64)).conflict == 2
