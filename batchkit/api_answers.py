@@ -61,6 +61,7 @@ def status_error(response: httpx2.Response, path: str) -> ProviderError:
         f"{path}: HTTP {response.status_code}{told}",
         status=response.status_code,
         retry_after=number(response.headers.get("retry-after")),
+        kind=kind,
     )
 
 

@@ -99,11 +99,14 @@ class DoubtHeld(NeedsPerson):
 class ProviderError(BatchkitError):
     """The API answered with an error, or could not be reached."""
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
-        """Keep the HTTP status and the wait the server asked for, in seconds."""
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after: float | None = None, kind: str = ""
+    ) -> None:
+        """Keep the HTTP status, the wait the server asked for in seconds, and the API's own name of the error."""
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+        self.kind = kind
 
 
 class StoreError(BatchkitError):

@@ -23,7 +23,7 @@ class Models(Protocol):
     """What the check needs of a gateway."""
 
     def model(self, name: str) -> Mapping[str, Any]:
-        """Read one model; ``ProviderError`` of status 404 where there is none of that name."""
+        """Read one model; ``ProviderError`` of kind ``not_found_error`` where there is none of that name."""
         ...
 
     def models(self) -> Sequence[str]:
@@ -42,8 +42,8 @@ class ModelCheck:
     def look(self, gateway: Models) -> Need | None:
         """Give whom it needs that the API does not know a model, if it does not.
 
-        Only a clear no counts: the name is not found, and a list of models is there and does not have it. An
-        endpoint that cannot be reached, or has no models to show, is no obstacle.
+        Only a clear no counts: the name is not found, in the API's own words, and a list of models is there and
+        does not have it. An endpoint that cannot be reached, or has no models to show, is no obstacle.
         """
         for number, tier in enumerate(self._tiers):
             if tier.model in self._asked:
@@ -59,7 +59,9 @@ class ModelCheck:
         try:
             gateway.model(name)
         except ProviderError as error:
-            if error.status != 404:
+            if (
+                error.kind != "not_found_error"
+            ):  # a gateway that has no such route answers 404 in its own words
                 return ()
         else:
             return ()

@@ -67,7 +67,9 @@ def test_known_models_are_asked_after_once(shop: Shop) -> None:
     assert asked(shop) == ["/v1/models/claude-haiku-4-5", "/v1/models/claude-sonnet-4-6"]
 
 
-@pytest.mark.parametrize("trouble", ["404", "403", "500", "no connection", "an empty list", "html"])
+@pytest.mark.parametrize(
+    "trouble", ["404", "403", "500", "no connection", "an empty list", "html", "no such route"]
+)
 def test_an_endpoint_that_shows_no_models_is_no_obstacle(shop: Shop, trouble: str) -> None:
     """Only a clear no of the API holds a run back: a gateway without models, or a dead one, does not."""
 
@@ -80,6 +82,12 @@ def test_an_endpoint_that_shows_no_models_is_no_obstacle(shop: Shop, trouble: st
             return Response(status=200, body=b"<html>")
         if trouble == "an empty list" and request.path == "/v1/models":
             return Response(headers={"content-type": "application/json"}, body=b'{"data": []}')
+        if trouble == "no such route":
+            listed = request.path == "/v1/models"
+            body = b'{"data": [{"id": "a-route-of-its-own"}]}' if listed else b'{"detail": "Not Found"}'
+            return Response(
+                status=200 if listed else 404, headers={"content-type": "application/json"}, body=body
+            )
         body = json.dumps({"type": "error", "error": {"type": "not_found_error", "message": "?"}}).encode()
         status = 404 if trouble == "an empty list" else int(trouble)
         return Response(status=status, headers={"content-type": "application/json"}, body=body)
