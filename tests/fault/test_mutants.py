@@ -1,0 +1,21 @@
+"""The mutants of the protocol still fit the code; `nox -s mutants` lets each of them loose."""
+
+from __future__ import annotations
+
+import pytest
+from mutants import MUTANTS, ROOT, Mutant
+
+import batchkit
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_still_fits_the_code(mutant: Mutant) -> None:
+    """What it changes stands there exactly once, and the tests that must notice are there."""
+    package = next(iter(batchkit.__path__))
+    for file, old, new in [(mutant.file, mutant.old, mutant.new), *mutant.also]:
+        with open(f"{package}/{file}", encoding="utf-8") as text:
+            assert text.read().count(old) == 1
+        assert new != old
+    for test in mutant.tests:
+        module, _, name = test.partition("::")
+        assert f"def {name}" in (ROOT / module).read_text(encoding="utf-8")
