@@ -65,7 +65,7 @@ def make(address: str, count: int) -> None:
         db.execute("CHECKPOINT")
 
 
-def write_beside(address: str, relation: str, count: int, stop: Any, out: Any) -> None:
+def write_beside(address: str, relation: str, count: int, stop: Any, out: Any, ready: Any) -> None:
     """Change one random row after the other, and give the longest that one took and how many there were."""
     longest, done = 0.0, 0
     chance = random.Random(1)
@@ -74,6 +74,7 @@ def write_beside(address: str, relation: str, count: int, stop: Any, out: Any) -
             key = f"sku-{chance.randrange(count):07d}"
             began = time.perf_counter()
             db.execute(f"UPDATE {relation} SET touched = touched + 1 WHERE sku = %s", (key,))  # type: ignore[call-overload]
+            ready.set()
             longest, done = max(longest, time.perf_counter() - began), done + 1
             time.sleep(0.005)
     out.put((longest, done))
@@ -98,14 +99,14 @@ def watch_locks(address: str, stop: Any, out: Any) -> None:
 @contextmanager
 def beside(address: str, relation: str, count: int, facts: dict[str, Any]) -> Iterator[None]:
     context = multiprocessing.get_context("spawn")
-    stop, wrote, locks = context.Event(), context.Queue(), context.Queue()
+    ready, stop, wrote, locks = context.Event(), context.Event(), context.Queue(), context.Queue()
     helpers = [
-        context.Process(target=write_beside, args=(address, relation, count, stop, wrote)),
+        context.Process(target=write_beside, args=(address, relation, count, stop, wrote, ready)),
         context.Process(target=watch_locks, args=(address, stop, locks)),
     ]
     for helper in helpers:
         helper.start()
-    time.sleep(1)
+    ready.wait(60)
     try:
         yield
     finally:
@@ -182,6 +183,21 @@ def note(version: int) -> Note:
     return Note(run="bench", receipt=digest, content=digest, fields=FIELDS)
 
 
+class Timed(psycopg.Connection[Any]):
+    """Notes how long the last transaction took, from its BEGIN to the end of its COMMIT."""
+
+    began = 0.0
+    last = 0.0
+
+    def execute(self, query: Any, *args: Any, **options: Any) -> Any:
+        if str(query).startswith("BEGIN"):
+            Timed.began = time.perf_counter()
+        result = super().execute(query, *args, **options)
+        if query == "COMMIT":
+            Timed.last = time.perf_counter() - Timed.began
+        return result
+
+
 def compare(address: str, name: str, count: int, *, alone: bool) -> None:
     make(address, count)
     how = "alone" if alone else "beside a writer"
@@ -191,11 +207,26 @@ def compare(address: str, name: str, count: int, *, alone: bool) -> None:
         )
         measured(address, f"bare: rollback, {how}", lambda: bare_rollback(address), count=count, alone=alone)
         return
-    target = PostgresTarget(address, "products", "sku")
+    columns = {field: field for field in FIELDS}
+    target = PostgresTarget(address, "products", "sku", columns=columns, strategy=name)  # type: ignore[arg-type]
     target.install()
-    promote = lambda: target.promote(note(1), rows(count, 1))  # noqa: E731 (reads as what is measured)
-    measured(address, f"{name}: promote, {how}", promote, count=count, alone=alone)
-    measured(address, f"{name}: rollback, {how}", target.rollback, count=count, alone=alone)
+    connect = psycopg.connect
+    for step, act in (
+        ("promote", lambda: target.promote(note(1), rows(count, 1))),
+        ("rollback", target.rollback),
+    ):
+
+        def timed(act: Callable[[], Any] = act) -> None:
+            psycopg.connect = Timed.connect
+            try:
+                act()
+            finally:
+                psycopg.connect = connect
+
+        measured(address, f"{name}: {step}, {how}", timed, count=count, alone=alone)
+        print(
+            json.dumps({"step": f"{name}: {step}, {how}", "last_transaction_ms": round(Timed.last * 1000, 1)})
+        )
 
 
 def main() -> None:
@@ -205,7 +236,7 @@ def main() -> None:
     given = parser.parse_args()
     count, only = given.rows, given.only.split(",")
     with Server(durable=True) as server, database(server) as address:
-        for name in [name for name in ("bare", "columns") if name in only]:
+        for name in [name for name in ("bare", "columns", "overlay") if name in only]:
             for alone in (True, False):
                 compare(address, name, count, alone=alone)
 

@@ -24,7 +24,11 @@ from batchkit.targets import (
 from batchkit.targets.mapping import Mapped, check_columns, resolve
 from batchkit.targets.outcome import guards, one_of, promoted, rehearsed
 from batchkit.targets.postgres_check import problems
+from batchkit.targets.postgres_loading import Loading
+from batchkit.targets.postgres_mixing import readable, refuse_other_strategy, with_carried
+from batchkit.targets.postgres_overlay import Overlay
 from batchkit.targets.postgres_own import Own
+from batchkit.targets.postgres_plan import plan
 from batchkit.targets.postgres_promote import apply, refuse_repeats, rehearse
 from batchkit.targets.postgres_records import (
     Facts,
@@ -32,6 +36,7 @@ from batchkit.targets.postgres_records import (
     identity,
     keys,
     lock,
+    newest,
     records,
     shared,
     standing,
@@ -40,8 +45,8 @@ from batchkit.targets.postgres_rollback import undo
 from batchkit.targets.postgres_session import NOTHING, NOW, Catalog, Connection, address, scalar
 from batchkit.targets.postgres_staging import Staging
 from batchkit.targets.postgres_statements import Statements
-from batchkit.targets.postgres_table import KEYS, Table, TableColumn, column_of, read_table, split
-from batchkit.targets.sqltext import Sql, sql
+from batchkit.targets.postgres_table import KEYS, Table, TableColumn, column_of, qualified, read_table, split
+from batchkit.targets.sqltext import Sql, identifier, sql
 from batchkit.targets.stack import choose, find, summed
 
 
@@ -64,10 +69,15 @@ class PostgresTarget:
             ``json`` or ``jsonb`` takes any field as JSON, an array column takes lists; elsewhere lists
             and objects become JSON text.
         guard: the column or columns that must still hold the text that was frozen with the row.
-        strategy: ``"columns"``, in place.
+        strategy: ``"columns"`` changes the table in place. ``"overlay"`` leaves the table as it is: answers
+            are loaded in small transactions into batchkit's own table, and a view shows them over the
+            catalog's from one moment to the next. For large catalogs that are read, and written, through
+            that view.
         missing: what to do with keys that the catalog lacks.
         lock_timeout: seconds to wait for each lock that somebody else holds.
         schema: where batchkit's own tables stand.
+        view: the view of the strategy ``"overlay"``, ``view`` or ``schema.view``; the table's name with
+            ``_promoted`` after it, if none is given.
 
     Raises:
         UsageError: arguments that cannot work.
@@ -78,14 +88,15 @@ class PostgresTarget:
     key: str
     columns: Columns | None = attrs.field(default=None, kw_only=True)
     guard: str | Sequence[str] | None = attrs.field(default=None, kw_only=True)
-    strategy: Literal["columns"] = attrs.field(
-        default="columns", validator=one_of("PostgreSQL", "columns"), kw_only=True
+    strategy: Literal["columns", "overlay"] = attrs.field(
+        default="columns", validator=one_of("PostgreSQL", "columns", "overlay"), kw_only=True
     )
     missing: Missing = attrs.field(
         default="report", validator=one_of("PostgreSQL", "report", "insert", "error"), kw_only=True
     )
     lock_timeout: float = attrs.field(default=10.0, kw_only=True)
     schema: str = attrs.field(default="batchkit_catalog", kw_only=True)
+    view: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -93,6 +104,7 @@ class PostgresTarget:
         if not isinstance(where, str) or not ("://" in where or "=" in where):
             raise UsageError("where= takes a connection string: postgresql://user@host/database")
         split(self.table)
+        split(self.view or self.table)
         check_columns(self.columns, key=self.key)
 
     @property
@@ -123,6 +135,7 @@ class PostgresTarget:
                     guard=self.guard_columns,
                     missing=self.missing,
                     schema=self.schema,
+                    overlay=self.strategy == "overlay",
                 )
         except TargetError as error:
             return [Problem(column="", what=str(error), fix="Correct the target's arguments or the catalog.")]
@@ -133,40 +146,7 @@ class PostgresTarget:
             self._catalog.begin(db, read_only=True)
             table = read_table(db, self.table)
             sqls = self._statements(table, resolve(self.columns, fields))
-            width, pages, tuples = db.execute(
-                "SELECT (SELECT coalesce(sum(avg_width), 0) FROM pg_stats WHERE schemaname = $1 AND tablename = $2),"
-                " c.relpages, c.reltuples FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-                " WHERE n.nspname = $1 AND c.relname = $2",
-                (table.schema, table.table),
-            ).fetchone()
-            indexes = scalar(
-                db,
-                Sql("SELECT count(*) FROM pg_indexes WHERE schemaname = $1 AND tablename = $2"),
-                (table.schema, table.table),
-            )
-        row = float(width) or (pages * 8192 / tuples if tuples > 0 else 200)
-        inserts = sqls.insert if self.missing == "insert" else ()
-        return Plan(
-            rows=rows,
-            sql=(
-                "BEGIN",
-                sqls.stage,
-                sqls.load,
-                *sqls.compare_guards,
-                sqls.keep,
-                sqls.note_unchanged,
-                *inserts,
-                sqls.note_others,
-                sqls.write,
-                "COMMIT",
-            ),
-            locks=f"While rows are staged, none. Then the rows of {table.name} that change are locked until the commit:"
-            " who wants to change one of them waits, readers see the old values and wait for nothing."
-            f" No lock is waited for longer than {self.lock_timeout:g} s.",
-            # A new version of the row, an entry in each index, a lock, and the image: about a third of a row's width
-            # each, beside the fixed costs of a record.
-            log_bytes=int(rows * (2 * row + 60 * (indexes + 1) + 250)),
-        )
+            return plan(db, sqls, rows, missing=self.missing, lock_timeout=self.lock_timeout)
 
     def ddl(self) -> str:
         """Give the statements that make batchkit's own tables in the catalog. Changes nothing.
@@ -176,14 +156,21 @@ class PostgresTarget:
         with self._catalog.session() as db:
             self._catalog.begin(db, read_only=True)
             own, columns = self._own(read_table(db, self.table)), self._all_columns(db)
-        return "".join(f"{statement};\n" for statement in own.definitions(columns))
+            statements = own.definitions(columns)
+            if self.strategy == "overlay":
+                statements += self._overlay(own, tuple(columns)).definitions([*own.imaged(db), *columns])
+        return "".join(f"{statement};\n" for statement in statements)
 
     def install(self) -> None:
         """Run the statements of :meth:`ddl`. Repeating changes nothing."""
         catalog = self._catalog
         with catalog.session() as db:
             catalog.begin(db)
-            self._own(read_table(db, self.table)).install(db, self._all_columns(db))
+            own, columns = self._own(read_table(db, self.table)), self._all_columns(db)
+            if self.strategy == "overlay":
+                self._overlay(own, tuple(columns)).install(db, columns)
+            else:
+                own.install(db, columns)
             db.execute("COMMIT")
 
     def promote(self, note: Note, rows: Iterable[StagedRow], *, dry_run: bool = False) -> Promotion:
@@ -193,11 +180,16 @@ class PostgresTarget:
         with catalog.session() as db:
             catalog.begin(db)
             table = read_table(db, self.table)
-            sqls = self._statements(table, mapping)
+            sqls = with_carried(db, self._statements(table, mapping))
+            if dry_run:
+                sqls = readable(db, sqls)
             spelled = self._spelled(sqls, mapping)
             if not note.partial and (made := self._made(db, sqls, note, spelled, "")):
                 return made
+            refuse_other_strategy(db, sqls, self.strategy)
             staging = Staging(sqls, mapping, self.guard_columns)
+            if isinstance(sqls, Overlay) and not dry_run:
+                return self._lay_over(db, sqls, note, rows, spelled, staging)
             staged = staging.load(db, rows)
             refuse_repeats(db, Sql("pg_temp.batchkit_staged"))
             if not dry_run:
@@ -217,6 +209,53 @@ class PostgresTarget:
             facts = self._facts(db, sqls, note, identity(note, table.name, spelled, staging.selection.digest))
             record = apply(db, sqls, note, self.missing, facts, staged=staged, held=staging.selection.count)
             catalog.commit(db, lambda other: self._landed(other, sqls.own, record.id))
+        return promoted(record, self)
+
+    def _lay_over(
+        self,
+        db: Connection,
+        sqls: Overlay,
+        note: Note,
+        rows: Iterable[StagedRow],
+        spelled: str,
+        staging: Staging,
+    ) -> Promotion:
+        """Load rows and let them be seen, having begun a transaction that may still make batchkit's tables."""
+        catalog, own = self._catalog, sqls.own
+        apart = sqls.ready(db)
+        if not apart:
+            sqls.install(db, [*sqls.columns, *sqls.carried])
+        facts = self._facts(db, sqls, note, "")
+        loading = Loading(
+            catalog=catalog,
+            db=db,
+            sqls=sqls,
+            note=note,
+            missing=self.missing,
+            staging=staging,
+            promotion=facts.id,
+            apart=apart,
+        )
+        try:
+            loading.load(rows)
+            if apart:
+                catalog.begin(db)
+            kinds, highest = loading.kinds(), newest(db, own, facts.id)
+            if apart:
+                db.execute("COMMIT")
+                catalog.begin(db)
+            generation = lock(db, own)
+            whose = identity(note, sqls.table.name, spelled, staging.selection.digest)
+            if made := self._made(db, sqls, note, spelled, staging.selection.digest):
+                loading.discard()
+                return made
+            loading.check_alone(self.table, generation)
+            record = loading.flip(attrs.evolve(facts, identity=whose), kinds, highest)
+            catalog.commit(db, lambda other: self._landed(other, own, record.id))
+        except BaseException:
+            if apart:
+                loading.discard()
+            raise
         return promoted(record, self)
 
     def rollback(self, promotion: int | None = None, *, to: int | None = None) -> RolledBack:
@@ -286,7 +325,17 @@ class PostgresTarget:
         if not columns:
             raise UsageError("there is no field to promote")
         guard = tuple(column_of(table, name) for name in self.guard_columns)
+        if self.strategy == "overlay":
+            return self._overlay(self._own(table), columns, guard)
         return Statements(own=self._own(table), table=table, key=key, columns=columns, guard=guard)
+
+    def _overlay(
+        self, own: Own, columns: tuple[TableColumn, ...], guard: tuple[TableColumn, ...] = ()
+    ) -> Overlay:
+        schema, name = split(self.view) if self.view else (own.table.schema, f"{own.table.table}_promoted")
+        view = identifier(name) if schema is None else qualified(schema, name)
+        key = column_of(own.table, self.key)
+        return Overlay(own=own, table=own.table, key=key, columns=columns, guard=guard, view=view)
 
     def _spelled(self, sqls: Statements, mapping: Sequence[Mapped]) -> str:
         """Spell what is promoted to where."""
@@ -307,6 +356,7 @@ class PostgresTarget:
             tbl=sqls.table.name,
             key_column=sqls.key.name,
             columns=[column.name for column in sqls.columns],
+            overlaid=[column.name for column in sqls.overlaid] if isinstance(sqls, Overlay) else [],
             strategy=self.strategy,
             store=note.store,
             run=note.run,

@@ -8,11 +8,12 @@ from typing import Final
 from batchkit.targets import Columns, Missing, OutputField, Problem
 from batchkit.targets.checking import Checking, refused, trials
 from batchkit.targets.mapping import Mapped
+from batchkit.targets.postgres_overlay import make_probe
 from batchkit.targets.postgres_own import Own
 from batchkit.targets.postgres_session import Connection, driver, scalar
 from batchkit.targets.postgres_staging import form
 from batchkit.targets.postgres_table import INTEGERS, KEYS, Table, TableColumn, quoted, read_table
-from batchkit.targets.sqltext import Sql, sql
+from batchkit.targets.sqltext import Sql, joined, sql
 
 _NUMBERS: Final = INTEGERS | {"float4", "float8", "numeric"}
 _TEXTUAL: Final = frozenset({"text", "varchar", "bpchar", "citext"})
@@ -28,6 +29,7 @@ def problems(
     guard: Sequence[str],
     missing: Missing,
     schema: str,
+    overlay: bool,
 ) -> list[Problem]:
     """Give every problem that is certain or likely; see :meth:`batchkit.targets.Target.check`.
 
@@ -41,8 +43,33 @@ def problems(
     found, placed = checking.look(
         fields, columns, guard, missing, lambda column: _key_problems(shape, column, missing)
     )
-    lacking = _lacking(db, shape, Own(schema=schema, table=shape), [c for _, _, c in placed], missing)
-    return found + (lacking or _tried(db, shape, placed))
+    if overlay:
+        found += [_tied(column) for _, _, column in placed if column.name in shape.tied]
+    written = [column for _, _, column in placed]
+    lacking = _lacking(db, shape, Own(schema=schema, table=shape), written, missing, overlay=overlay)
+    return found + (lacking or _tried(db, _probed(db, shape) if overlay else shape.sql, placed))
+
+
+def _tied(column: TableColumn) -> Problem:
+    return Problem(
+        column=column.name,
+        what="tied to other rows by a foreign key or a unique index, which a view cannot keep",
+        fix='Use strategy="columns".',
+    )
+
+
+def _probed(db: Connection, table: Table) -> Sql:
+    """Give a temporary table of one of the catalog's rows, on which its rules hold."""
+    db.execute(make_probe(table.sql))
+    columns = joined(", ", [quoted(column) for column in table.columns.values() if not column.generated])
+    db.execute(
+        sql(
+            "INSERT INTO pg_temp.batchkit_probe ({columns}) SELECT {columns} FROM {table} LIMIT 1",
+            columns=columns,
+            table=table.sql,
+        )
+    )
+    return Sql("pg_temp.batchkit_probe")
 
 
 def _key_problems(table: Table, column: TableColumn, missing: Missing) -> Iterator[Problem]:
@@ -84,11 +111,17 @@ def _unfit(column: TableColumn, field: OutputField, mapped: Mapped) -> str:
 
 
 def _lacking(
-    db: Connection, table: Table, own: Own, columns: Sequence[TableColumn], missing: Missing
+    db: Connection,
+    table: Table,
+    own: Own,
+    columns: Sequence[TableColumn],
+    missing: Missing,
+    *,
+    overlay: bool,
 ) -> list[Problem]:
     """Give the privileges that this role lacks."""
     found = []
-    for column in columns:
+    for column in () if overlay else columns:
         if not _may(db, "has_column_privilege($1, $2, 'UPDATE')", table.sql, column.name):
             found.append(
                 Problem(
@@ -135,19 +168,19 @@ def _may(db: Connection, question: str, *values: str) -> bool:
 
 
 def _tried(
-    db: Connection, table: Table, placed: Iterable[tuple[OutputField, Mapped, TableColumn]]
+    db: Connection, table: Sql, placed: Iterable[tuple[OutputField, Mapped, TableColumn]]
 ) -> list[Problem]:
     """Write edge values to one catalog row and undo it: constraints and triggers speak for themselves."""
     psycopg = driver()
     found: list[Problem] = []
     row = db.execute(
-        sql("SELECT tableoid, ctid FROM {table} LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED", table=table.sql)
+        sql("SELECT tableoid, ctid FROM {table} LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED", table=table)
     ).fetchone()
     for field, mapped, column in placed if row else ():
         # The value goes as text, and PostgreSQL makes of it what it would make of the text in a COPY.
         statement = sql(
             "UPDATE {table} SET {column} = $1::text::{stored} WHERE tableoid = $2 AND ctid = $3::tid",
-            table=table.sql,
+            table=table,
             column=quoted(column),
             stored=column.stored,
         )

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS {schema}."promotion" (
     tbl text NOT NULL,
     key_column text NOT NULL,
     columns text[] NOT NULL,
+    overlaid text[] NOT NULL,
     strategy text NOT NULL,
     store text NOT NULL,
     run text NOT NULL,
@@ -47,6 +48,13 @@ CREATE TABLE IF NOT EXISTS {schema}."catalog" (
     tbl text PRIMARY KEY,
     generation bigint NOT NULL DEFAULT 0
 )""",
+    # Promotions whose rows are being loaded and are not to be seen yet, with the time of the last sign of life.
+    """\
+CREATE TABLE IF NOT EXISTS {schema}."load" (
+    promotion bigint PRIMARY KEY,
+    tbl text NOT NULL,
+    at double precision NOT NULL
+)""",
 )
 
 # What stood in a column (b_) and what a promotion left there (a_), with the column's own type.
@@ -56,6 +64,7 @@ CREATE TABLE IF NOT EXISTS {image} (
     n bigint NOT NULL,
     answer bigint,
     kept boolean NOT NULL DEFAULT false,
+    dead boolean NOT NULL DEFAULT false,
     key text COLLATE "C" NOT NULL,
     kind text NOT NULL,
     inserted bytea,
@@ -79,6 +88,11 @@ class Own:
     def catalog(self) -> Sql:
         """The table with one row for each catalog table."""
         return qualified(self.schema, "catalog")
+
+    @property
+    def load(self) -> Sql:
+        """The table of promotions that are being loaded."""
+        return qualified(self.schema, "load")
 
     @property
     def sequence(self) -> Sql:
@@ -117,6 +131,11 @@ class Own:
         """Tell whether the tables are there and hold images of these columns with their types of today."""
         types = self._types(db)
         return bool(types) and all(types.get(_named("a_", column)) == column.bare for column in columns)
+
+    def imaged(self, db: Connection) -> list[TableColumn]:
+        """Give the catalog's columns of which images are kept."""
+        types = self._types(db)
+        return [column for column in self.table.columns.values() if _named("a_", column) in types]
 
     def _types(self, db: Connection) -> dict[str, str]:
         """Give the columns of the table of images with their types; nothing where it is not there."""

@@ -10,7 +10,7 @@ from batchkit.errors import TargetError, UsageError
 from batchkit.targets import Missing, Note
 from batchkit.targets.outcome import Counts, expect, refuse_absent
 from batchkit.targets.postgres_precedence import give_way
-from batchkit.targets.postgres_records import Facts, Record, add, count_up
+from batchkit.targets.postgres_records import Facts, Record, add, count_up, newest
 from batchkit.targets.postgres_session import NOTHING, Connection, scalar
 from batchkit.targets.postgres_statements import Statements
 from batchkit.targets.sqltext import Sql, sql
@@ -49,7 +49,8 @@ def rehearse(
 ) -> tuple[Counts, dict[str, tuple[str, ...]]]:
     """Classify only, and give the counts with the keys of the conflicts and, unless inserted, of the absent."""
     give_way(db, sqls, note)
-    db.execute(sqls.rehearse)
+    for statement in [*sqls.compare_guards, sqls.rehearse]:
+        db.execute(statement)
     kinds: dict[str, int] = dict(
         db.execute("SELECT kind, count(*) FROM batchkit_hit GROUP BY kind").fetchall()
     )
@@ -162,14 +163,7 @@ def some_absent(db: Connection, sqls: Statements, promotion: int, limit: int) ->
 
 def note_promotion(db: Connection, sqls: Statements, facts: Facts, counts: Counts) -> Record:
     """Note the promotion with what became of its rows."""
-    newest = scalar(
-        db,
-        sql(
-            "SELECT coalesce(max(answer), 0) FROM {image} WHERE promotion = $1"
-            " AND kind IN ('written', 'overlaid', 'inserted', 'unchanged')",
-            image=sqls.own.image,
-        ),
-        (facts.id,),
-    )
     count_up(db, sqls.own)
-    return add(db, sqls.own, attrs.evolve(facts, newest=newest, **attrs.asdict(counts)))
+    return add(
+        db, sqls.own, attrs.evolve(facts, newest=newest(db, sqls.own, facts.id), **attrs.asdict(counts))
+    )

@@ -25,6 +25,7 @@ class Facts:
     tbl: str
     key_column: str
     columns: list[str]
+    overlaid: list[str]
     strategy: str
     store: str
     run: str
@@ -132,6 +133,19 @@ def shared(db: Connection, own: Own, mine: Record, later: Record) -> str | None:
         return f"finds rows by another key column, {later.key_column!r}, so which it shares cannot be told"
     found = db.execute(sql(_SHARED, image=own.image), (mine.id, later.id)).fetchone()
     return None if found is None else f"covers the same key {found[0]!r}"
+
+
+def newest(db: Connection, own: Own, promotion: int) -> int:
+    """Give the highest number of an answer among the rows that a promotion covers."""
+    found = db.execute(
+        sql(
+            "SELECT coalesce(max(answer), 0) FROM {image} WHERE promotion = $1"
+            " AND kind IN ('written', 'overlaid', 'inserted', 'unchanged')",
+            image=own.image,
+        ),
+        (promotion,),
+    )
+    return int(found.fetchone()[0])
 
 
 def lock(db: Connection, own: Own) -> int:

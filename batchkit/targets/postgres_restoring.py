@@ -17,9 +17,9 @@ class Restoring(Statements):
     def find_undoable(self, *, deleting: bool) -> Sql:
         """Find and lock the rows that are as the promotion left them."""
         return sql(
-            "CREATE TEMP TABLE batchkit_undo ON COMMIT DROP AS SELECT i.n, i.kind"
+            "CREATE TEMP TABLE batchkit_undo ON COMMIT DROP AS SELECT i.n, CASE WHEN i.kind = 'inserted' THEN i.kind ELSE 'written' END AS kind"
             " FROM {image} AS i JOIN {table} AS p ON {match} WHERE i.promotion = $1 AND ("
-            "i.kind = 'written' AND {same} OR i.kind = 'inserted' AND i.inserted = {whole})"
+            "(i.kind = 'written' OR i.kind = 'overlaid' AND i.dead) AND {same} OR i.kind = 'inserted' AND i.inserted = {whole})"
             " ORDER BY p.{key} FOR {lock} OF p",
             image=self.own.image,
             table=self.table.sql,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from batchkit.errors import TargetError
 from batchkit.targets.outcome import expect
+from batchkit.targets.postgres_overlay import Overlay
 from batchkit.targets.postgres_own import Own
 from batchkit.targets.postgres_records import Record, end
 from batchkit.targets.postgres_restoring import Restoring
 from batchkit.targets.postgres_session import NOTHING, Connection, scalar
 from batchkit.targets.postgres_table import column_of
-from batchkit.targets.sqltext import sql
+from batchkit.targets.sqltext import Sql, sql
 from batchkit.targets.stack import Undone
 
 
@@ -19,12 +20,49 @@ def undo(db: Connection, own: Own, record: Record) -> Undone:
     Raises:
         TargetError: the catalog lost a column, or keeps the values from coming back.
     """
+    if record.strategy == "overlay":
+        return _uncover(db, own, record)
+    undone = _restore(db, own, record)
+    end(db, own, record)
+    return undone
+
+
+def _uncover(db: Connection, own: Own, record: Record) -> Undone:
+    """Take the images away but those over rows that somebody changed, and delete what was inserted."""
+    sqls = Overlay(
+        own=own,
+        table=own.table,
+        key=column_of(own.table, record.key_column),
+        columns=tuple(column_of(own.table, name) for name in record.overlaid),
+        view=Sql(""),
+    )
+    kept = db.execute(sqls.keep_edited, (record.id,)).rowcount
+    dead = scalar(
+        db,
+        sql(
+            "SELECT EXISTS (SELECT FROM {image} WHERE promotion = $1 AND dead AND NOT kept)", image=own.image
+        ),
+        (record.id,),
+    )
+    deleted = _restore(db, own, record).deleted if record.inserted or dead else 0
+    end(db, own, record)
+    return Undone(record.written - record.inserted - kept, deleted, tuple(_kept(db, own, record)))
+
+
+def _kept(db: Connection, own: Own, record: Record) -> list[str]:
+    found = db.execute(
+        sql("SELECT key FROM {image} WHERE promotion = $1 AND kept", image=own.image), (record.id,)
+    )
+    return [row[0] for row in found]
+
+
+def _restore(db: Connection, own: Own, record: Record) -> Undone:
     table, mine = own.table, (record.id,)
     sqls = Restoring(
         own=own,
         table=table,
         key=column_of(table, record.key_column),
-        columns=tuple(column_of(table, name) for name in record.columns),
+        columns=tuple(column_of(table, name) for name in record.overlaid or record.columns),
     )
     if sqls.key.name not in table.unique:
         raise TargetError(
@@ -46,7 +84,4 @@ def undo(db: Connection, own: Own, record: Record) -> Undone:
     if restored + deleted < record.written:
         db.execute(sqls.keep_others, mine)
     db.execute("DROP TABLE pg_temp.batchkit_undo")
-    kept = db.execute(sql("SELECT key FROM {image} WHERE promotion = $1 AND kept", image=own.image), mine)
-    conflicts = tuple(row[0] for row in kept)
-    end(db, own, record)
-    return Undone(restored, deleted, conflicts)
+    return Undone(restored, deleted, tuple(_kept(db, own, record)))

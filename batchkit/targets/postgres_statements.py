@@ -96,9 +96,19 @@ class Statements:
         )
 
     @property
+    def over(self) -> Sql:
+        """What lies over a row of the catalog, to be joined to it: nothing."""
+        return Sql("")
+
+    @property
     def now(self) -> Sql:
         """The catalog's values."""
         return images(self.columns, Sql("p"), [quoted(column) for column in self.columns])
+
+    @property
+    def seen(self) -> Sql:
+        """The values that readers of the catalog see."""
+        return self.now
 
     @property
     def staged(self) -> Sql:
@@ -246,10 +256,11 @@ class Statements:
         return sql(
             "CREATE TEMP TABLE batchkit_hit ON COMMIT DROP AS SELECT s.n, s.key,"
             " CASE WHEN {same} THEN 'unchanged' WHEN {guarded} THEN 'written' ELSE 'conflict' END AS kind"
-            " FROM pg_temp.batchkit_staged AS s JOIN {table} AS p ON {match} WHERE NOT s.held",
-            same=same(self.now, self.staged),
+            " FROM pg_temp.batchkit_staged AS s JOIN {table} AS p ON {match} {over} WHERE NOT s.held",
+            same=same(self.seen, self.staged),
             guarded=self.guarded,
             table=self.table.sql,
+            over=self.over,
             match=self.match(Sql("s")),
         )
 

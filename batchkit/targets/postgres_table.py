@@ -61,6 +61,7 @@ class Table:
     columns: Mapping[str, TableColumn]
     unique: frozenset[str]
     triggers: bool
+    checked: bool
     children: tuple[Reference, ...]
     tied: frozenset[str]
     """Columns whose values a foreign key or a unique index ties to other rows."""
@@ -171,9 +172,10 @@ def read_table(db: Connection, name: str) -> Table:
     (oid,) = db.execute("SELECT to_regclass($1)::oid", (wanted,)).fetchone()
     if oid is None:
         raise TargetError(f"the catalog has no table {name!r}; it has {_others(db, schema, table)}")
-    schema, table, kind, triggers = db.execute(
+    schema, table, kind, triggers, checked = db.execute(
         "SELECT n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM pg_trigger AS t"
-        " WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D')"
+        " WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'),"
+        " EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c')"
         " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
         (oid,),
     ).fetchone()
@@ -204,6 +206,7 @@ def read_table(db: Connection, name: str) -> Table:
         columns=columns,
         unique=frozenset(row[0] for row in db.execute(_UNIQUE, (oid,))),
         triggers=triggers,
+        checked=checked,
         children=tuple(
             Reference(schema=s, table=t, pairs=tuple(pairs)) for s, t, pairs in references.values()
         ),

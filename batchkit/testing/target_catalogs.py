@@ -136,10 +136,11 @@ class PostgresCatalog:
         "price": "double precision",
     }
 
-    def __init__(self, address: str, **options: Any) -> None:
-        """Make the catalog. ``options`` are given to every target."""
+    def __init__(self, address: str, *, install: bool = False, **options: Any) -> None:
+        """Make the catalog. ``options`` are given to every target; ``install`` installs it before the first row."""
         self.address = address
         self._options = options
+        self._install = install
         self.run("DROP SCHEMA IF EXISTS batchkit_catalog CASCADE")
         self._make(self._COLUMNS)
 
@@ -160,20 +161,30 @@ class PostgresCatalog:
         return PostgresTarget(self.address, table, **{"key": "sku", **self._options, **options})
 
     def insert(self, key: str, **values: Any) -> None:
+        if self._install:
+            self.target().install()
+            self._install = False
         names = ["sku", *values]
         marks = ", ".join(f"${number}" for number in range(1, len(names) + 1))
         self.run(f"INSERT INTO products ({', '.join(names)}) VALUES ({marks})", (key, *values.values()))
 
+    @property
+    def seen(self) -> str:
+        """What everybody else reads and writes: the view of an overlaid table, where there is one."""
+        ((view,),) = self.run("SELECT to_regclass('products_promoted')::text")
+        return view or "products"
+
     def edit(self, key: str, **values: Any) -> None:
         sets = ", ".join(f"{name} = ${number}" for number, name in enumerate(values, start=2))
-        self.run(f"UPDATE products SET {sets} WHERE sku = $1", (key, *values.values()))
+        self.run(f"UPDATE {self.seen} SET {sets} WHERE sku = $1", (key, *values.values()))
 
     def delete(self, key: str) -> None:
-        self.run("DELETE FROM products WHERE sku = $1", (key,))
+        self.run(f"DELETE FROM {self.seen} WHERE sku = $1", (key,))
 
     def read(self) -> Mapping[str, CatalogRow]:
         return {
-            row[0]: dict(zip(self._COLUMNS, row, strict=True)) for row in self.run("SELECT * FROM products")
+            row[0]: dict(zip(self._COLUMNS, row, strict=True))
+            for row in self.run(f"SELECT * FROM {self.seen}")
         }
 
     def tables(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""PostgresTarget keeps the Target's promises."""
+"""PostgresTarget keeps the Target's promises, by either strategy."""
 
 from __future__ import annotations
 
@@ -12,3 +12,17 @@ class TestPostgresTarget(TargetContract):
     @pytest.fixture
     def catalog(self, postgres_catalog: str) -> PostgresCatalog:
         return PostgresCatalog(postgres_catalog)
+
+
+class TestOverlay(TargetContract):
+    @pytest.fixture
+    def catalog(self, postgres_catalog: str) -> PostgresCatalog:
+        return PostgresCatalog(postgres_catalog, strategy="overlay")
+
+
+class TestInstalledOverlay(TargetContract):
+    """Where everything is installed beforehand, rows are loaded in transactions of their own."""
+
+    @pytest.fixture
+    def catalog(self, postgres_catalog: str) -> PostgresCatalog:
+        return PostgresCatalog(postgres_catalog, install=True, strategy="overlay")
