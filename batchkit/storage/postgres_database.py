@@ -42,6 +42,12 @@ _READ: Final = """
     SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '10min';
     SET LOCAL idle_in_transaction_session_timeout = '2min'
 """
+# Rows are looked up by their keys, a page at a time. The planner, which may know nothing of the tables yet, would now and
+# then read a whole one for each page instead.
+_BY_KEY: Final = """;
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off
+"""
 _LANDED: Final = 'SELECT pg_xact_status(%s::xid8), (SELECT seq FROM "{schema}".run WHERE id = %s)'
 _NEEDED: Final = 15
 
@@ -132,6 +138,7 @@ class Database:
         self.name: str = f"{known.get('dbname') or known.get('user') or 'postgres'} on {known.get('host') or 'this machine'}"
         self._write = _WRITE.format(schema=schema).encode()
         self._read = _READ.format(schema=schema).encode()
+        self._by_key = (_READ + _BY_KEY).format(schema=schema).encode()
         self._landed = _LANDED.format(schema=schema).encode()
         self._open = True
 
@@ -154,10 +161,10 @@ class Database:
             self._commit(connection, transaction)
 
     @contextmanager
-    def read(self) -> Iterator[Transaction]:
-        """Run a block that sees one state of the database."""
+    def read(self, *, by_key: bool = False) -> Iterator[Transaction]:
+        """Run a block that sees one state of the database; ``by_key`` walks along keys and reads no whole table."""
         with self._wrapped():
-            connection, _ = self._begin(self._read)
+            connection, _ = self._begin(self._by_key if by_key else self._read)
             try:
                 yield Transaction(connection)
             finally:

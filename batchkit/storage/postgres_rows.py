@@ -118,7 +118,7 @@ class PostgresRows(PostgresBase):
             "refusals": quarantined,
             "limit": limit,
         }
-        with self._db.read() as transaction:
+        with self._db.read(by_key=True) as transaction:
             wanted = "all" if where.results else "answer" if where.answers else ""
             packed = partial(self._packed, transaction, source=where.source)
             if not wanted and (first := transaction.first(_PAGE[""], {**filters, "limit": 1})):
@@ -129,7 +129,7 @@ class PostgresRows(PostgresBase):
 
     def rows(self, ids: Sequence[RowId], *, source: bool = False, results: bool = False) -> Sequence[RowView]:
         """Give the rows with these ids, in the order asked for."""
-        with self._db.read() as transaction:
+        with self._db.read(by_key=True) as transaction:
             packed = partial(self._packed, transaction, source=source)
             if not results and ids and ids[-1] - ids[0] == len(ids) - 1:
                 one = transaction.first(_ONE, (ids[0],))
@@ -164,7 +164,7 @@ class PostgresRows(PostgresBase):
     ) -> Sequence[ResultView]:
         """Give up to ``limit`` results of a run's rows, in the order they were settled."""
         first, end = _span(run)
-        with self._db.read() as transaction:
+        with self._db.read(by_key=True) as transaction:
             found = transaction.all(_RESULTS, (max(first, after or 0), end, limit))
         return [result_view(*row) for row in found]
 

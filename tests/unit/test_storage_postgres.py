@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,9 +21,10 @@ from psycopg import conninfo
 
 from batchkit.errors import OverBudget, StoreError, StoreHeld, Unresolved, UsageError
 from batchkit.ids import Digest, RowId
-from batchkit.model import BatchFacts, BatchWhere, DocKind, Intent, NewRun, Settled
+from batchkit.model import BatchFacts, BatchWhere, DocKind, Intent, NewRun, Settled, Where
 from batchkit.states import BatchState, RowEvent, RowState
 from batchkit.storage.postgres import PostgresStore
+from batchkit.storage.postgres_database import Transaction
 from batchkit.storage.postgres_errors import MEANINGS, as_ours
 from batchkit.storage.postgres_schema import VERSION, lock_number
 from batchkit.testing.store_contract.base import (
@@ -321,6 +323,29 @@ def test_updates_of_rows_stay_on_their_page(store: PostgresStore, address: str) 
         address, "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'row_state'"
     )
     assert updates == [(1_000, 1_000)]
+
+
+@pytest.mark.parametrize("asked", [Where(), Where(answers=True), Where(results=True)])
+def test_a_page_is_found_along_the_keys(
+    store: PostgresStore, asked: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of rows is read along the keys of its tables, none of which is read whole, whatever the planner knows of them."""
+    opened = an_open_run(store, 20)
+    batch = opened.live(range(10))
+    store.settle(opened.lease, batch.id, [accepted(row) for row in opened.ids(range(10))])
+    plans: list[str] = []
+    real = Transaction.all
+
+    def explained(self: Transaction, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        if "FROM row_state s" in statement:
+            plans.append("\n".join(line for (line,) in real(self, f"EXPLAIN {statement}", values)))
+        return real(self, statement, values)
+
+    monkeypatch.setattr(Transaction, "all", explained)
+    assert len(store.page(opened.run.id, asked)) == 20
+    assert plans
+    assert "Index Scan using row_state_pkey" in plans[-1]
+    assert "Seq Scan" not in plans[-1]
 
 
 def test_writes_wait_for_the_disk(address: str) -> None:
