@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from batchkit.audit import Finding
@@ -66,7 +68,7 @@ def _is_ours(finding: Finding) -> bool:
 
 
 def _is_adapter(source: object) -> bool:
-    fields = source if isinstance(source, dict) else {}
+    fields = source if isinstance(source, Mapping) else {}
     if (fields.get("source_category") or "").strip().casefold() in _SUPPLIERS:
         return True
     text = f"{fields.get('title') or ''} {fields.get('description') or ''}".casefold()
