@@ -84,7 +84,7 @@ class QueueDesk:
         waiting = view.state is RowState.HUMAN
         return ReviewRow(
             key=view.key,
-            source=view.fields or {},
+            source=view.record(),
             outcome=outcome(view.state, view.reason),
             reason=view.reason,
             detail=view.detail,

@@ -308,7 +308,7 @@ def judged(
 
 
 def _answered(spec: Spec[Any], row: RowView, judgement: Judgement) -> Settled | str:
-    verdict = spec.contract.check(judgement.output or {}, row.fields or {})
+    verdict = spec.contract.check(judgement.output or {}, row.record())
     if not verdict.valid:
         return f"{verdict.reason}: {verdict.detail}"
     return Settled(

@@ -83,6 +83,10 @@ class RowView(NamedTuple):
     model: str = ""
     by: str = ""
 
+    def record(self) -> dict[str, str | None]:
+        """Give the fields as a dict of one's own, for users' code: it may test for one, or write it as JSON."""
+        return dict(self.fields or {})
+
 
 class Settled(NamedTuple):
     """What one result line, one person's answer or one decision of the run does to one row.

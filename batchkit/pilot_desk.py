@@ -99,7 +99,7 @@ def _row(one: Reading) -> ReviewRow:
     view = one.view
     return ReviewRow(
         key=view.key,
-        source=view.fields or {},
+        source=view.record(),
         outcome=outcome(view.state, view.reason),
         reason=view.reason,
         detail=view.detail,

@@ -168,7 +168,7 @@ class Reader(Generic[T]):
             return None
         best = ranked[-1]
         if best.output is not None and contract is not None and best.decision != "reject":
-            verdict = contract.check(json.dumps(best.output), view.fields or {})
+            verdict = contract.check(json.dumps(best.output), view.record())
             if verdict.reason not in {None, Reason.OUTPUT_SPARSE}:
                 return None
         return best
@@ -187,7 +187,7 @@ class Reader(Generic[T]):
             expected = said.output
         return Case(
             key=view.key,
-            source=view.fields or {},
+            source=view.record(),
             tags=self._picked[view.key].tags,
             expected=expected,
             actual=plain_output(view, contract),

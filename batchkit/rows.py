@@ -171,7 +171,7 @@ class Rows(Generic[T]):
         for view in self._candidates(
             source=source or bool(probe.source), results=results or bool(probe.output)
         ):
-            if probe.source and not probe.admits_source(view.fields or {}):
+            if probe.source and not probe.admits_source(view.record()):
                 continue
             if probe.output and not probe.admits_output(self._output(view)):
                 continue
@@ -266,7 +266,7 @@ class Rows(Generic[T]):
         return self._contract.load(view.answer)
 
     def _row(self, view: RowView) -> Row[T]:
-        fields = view.fields or {}
+        fields = view.record()
         return Row(
             id=view.id,
             key=view.key,

@@ -42,7 +42,7 @@ def contract(scene: Scene) -> None:
         str(seen).split("\n", 1)[0],
         *(f"  {line}" for line in seen.request["params"]["messages"][-1]["content"].split("\n")),
     )
-    page.say(flow.forecast(scene.rows))
+    page.say(flow.forecast(scene.rows, on_duplicate="first"))
 
 
 def pilot(scene: Scene) -> Pilot[Attributes]:

@@ -53,6 +53,12 @@ def test_rows_come_in_source_order_with_everything_known(run: Run[Any]) -> None:
     assert broken.cost_usd > first.cost_usd > Decimal(0)
 
 
+def test_what_users_are_given_of_a_record_is_a_dict(run: Run[Any]) -> None:
+    """Rows, predicates and rules get plain dicts: they can be written as JSON and told from other mappings."""
+    row = next(iter(run.rows(source=lambda record: type(record) is dict)))
+    assert json.loads(json.dumps(row.source)) == {"brand": "b0", "word": "w0000"}
+
+
 @pytest.mark.parametrize(
     ("where", "keys"),
     [
