@@ -221,7 +221,7 @@ class FileReading(Generic[T]):
             return
         ids = [self._manifest.rows[number] for number, _ in self._ahead]
         for (number, raw), row in zip(self._ahead, self._store.rows(ids, source=True), strict=True):
-            self._judge(number, self._validator.read(raw), row.record())
+            self._judge(number, self._validator.read(raw), row.fields)
         self._ahead.clear()
         self._ahead_bytes = 0
 

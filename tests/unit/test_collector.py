@@ -445,7 +445,7 @@ def test_rules_that_look_at_the_record_get_the_right_one() -> None:
 
     @contract_rule(version=1)
     def odd_words(out: Label, row: Any) -> bool:
-        assert type(row) is dict
+        assert isinstance(row, dict)
         seen[row["word"]] = seen.get(row["word"], 0) + 1
         return int(row["word"][1:]) % 2 == 1
 
