@@ -233,7 +233,8 @@ class ChunkedSubmitter(Generic[T]):
             )
         quarantined = len(chosen.too_large)
         if not chosen.rows:
-            return Sent(quarantined=quarantined)
+            # Where no row was refused either, another mover took them since they were counted: look again.
+            return Sent(quarantined=quarantined, wait_until=None if quarantined else self._store.now())
         try:
             batch = self._intend(lease, chosen, page, cap)
         except OverBudget as error:

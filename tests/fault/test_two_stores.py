@@ -31,7 +31,7 @@ def test_neither_takes_what_is_not_its_own(rows: int, most: int, seeds: range) -
     assert (summary.lost, summary.double_paid, summary.wrong_adoptions) == (0, 0, 0)
     assert summary.rows == 2 * rows * len(seeds)
     assert summary.doubts > 0
-    assert 0 < summary.mean_hold_minutes <= 60 * summary.worst_hold_hours
+    assert 0 < summary.mean_hold_minutes <= 60 * (summary.worst_hold_hours + 0.05)  # rounded to a tenth
 
 
 def test_one_look_at_the_list_takes_strangers_batches() -> None:

@@ -196,9 +196,7 @@ class TestForecast:
     def test_knows_the_choices_there_are(self) -> None:
         """Another word for repeated keys is refused with those there are."""
         flow = Workflow(SPEC, store=":memory:", client=simulated_client())
-        with pytest.raises(
-            UsageError, match="on_duplicate='last': it is 'refuse' or 'first' or 'quarantine'"
-        ):
+        with pytest.raises(UsageError, match="on_duplicate='last': it is 'refuse', 'first' or 'quarantine'"):
             flow.forecast(self.rows(1), on_duplicate="last")  # type: ignore[arg-type]
 
     def test_exposure_is_what_may_wait_remotely(self) -> None:
