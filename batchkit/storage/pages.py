@@ -137,7 +137,7 @@ class PageCache:
         return kept
 
     def keep(self, page: int, packed: PackedPage) -> None:
-        """Keep a page, for now."""
+        """Keep a page until newer ones weigh too much."""
         self._pages[page] = packed
 
     def trim(self) -> None:

@@ -12,7 +12,7 @@ from shop import Shop, batches
 from batchkit.money import Budget
 from batchkit.run import Run
 from batchkit.states import BatchState, Outcome, RunState
-from batchkit.testing import Handler, Request, Response
+from batchkit.testing import Handler, Request, Response, SimulatedClock
 from batchkit.view import RunView, attach, set_cap
 
 
@@ -98,3 +98,25 @@ def test_what_is_asked_at_the_end_of_a_pass_is_not_left_lying(
     assert run.wait(progress="none").done
     assert asked
     assert {batch.state for batch in batches(run)} == {BatchState.COLLECTED}
+
+
+def test_a_mover_whose_rows_another_one_sent_looks_again(shop: Shop) -> None:
+    """A lease that ran out in mid-pass ends no wait early: the late mover sends nothing and says when to look."""
+    clock = SimulatedClock(shop.sim)
+    run = shop.start(rows=3, flow=shop.flow(clock=clock))
+    other = shop.flow(clock=clock).resume("run")
+    overtaken: list[bool] = []
+    taken: list[int] = []
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if not overtaken:
+            overtaken.append(True)
+            clock.sleep(90.0)
+            taken.append(other.advance().batches_running)
+        return None
+
+    shop.faults.rules.append(rule)
+    progress = run.advance()
+    assert (taken, shop.faults.posts, progress.wake_at is not None) == ([1], 1, True)
+    assert run.wait(progress="none").done
+    assert shop.paid == 3

@@ -47,6 +47,8 @@ class Server:
         self._durable = durable
         mark = hashlib.sha256(f"{sys.prefix} {VERSION} {durable}".encode()).hexdigest()[:8]
         self._home = _TEMP / f"{_PREFIX}{mark}"
+        # A handle's own: a process may hold several, and letting go of one must not stop the others' server.
+        self._user = self._home / "users" / f"{os.getpid()}.{next(_numbers)}"
 
     def __enter__(self) -> str:
         """Give the address of a database from which others can be made."""
@@ -57,7 +59,7 @@ class Server:
             _sweep()
             if not self._home.exists():
                 self._start()
-            (self._home / "users" / str(os.getpid())).touch()
+            self._user.touch()
         address: str = conninfo.make_conninfo(
             host=str(self._home / "run"), user="postgres", dbname="postgres"
         )
@@ -67,7 +69,7 @@ class Server:
         if os.environ.get("BATCHKIT_TEST_POSTGRES"):
             return
         with _locked():
-            (self._home / "users" / str(os.getpid())).unlink(missing_ok=True)
+            self._user.unlink(missing_ok=True)
             _sweep()
 
     def _start(self) -> None:
@@ -193,7 +195,7 @@ def _account() -> str | None:
 def _sweep() -> None:
     """Stop every server of this user that no living process uses, whatever environment it came from."""
     for home in _TEMP.glob(f"{_PREFIX}*"):
-        users = [int(entry.name) for entry in home.glob("users/*")]
+        users = [int(entry.stem) for entry in home.glob("users/*")]
         if not any(map(_is_alive, users)):
             _stop(home / "run" / "data")
             shutil.rmtree(home)

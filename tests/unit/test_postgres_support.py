@@ -30,6 +30,20 @@ def test_each_test_has_a_database_of_its_own(postgres: str, postgres_server: str
         assert connection.execute("SELECT to_regclass('mine')").fetchone() == ("mine",)
 
 
+def test_a_server_stands_while_one_handle_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that lets go of one of two handles keeps its server, also where another process lets go last."""
+    monkeypatch.delenv("BATCHKIT_TEST_POSTGRES", raising=False)
+    command = [sys.executable, "-c", "from pg import Server\nwith Server(durable=True): pass"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with Server(durable=True) as address:
+        with Server(durable=True):
+            pass
+        subprocess.run(command, env=environment, check=True, timeout=60)
+        psycopg.connect(address).close()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(address)
+
+
 def test_a_killed_session_leaves_no_server_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that gets a SIGKILL leaves its server running; the next one stops it and removes its data."""
     monkeypatch.delenv("BATCHKIT_TEST_POSTGRES", raising=False)
