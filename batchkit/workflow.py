@@ -83,7 +83,7 @@ class Workflow(Generic[T]):
             budget: the cap in US dollars over everything in this store, pilots and slices included.
             prices: prices that replace or extend the shipped table, by model.
             on_event: called after the commit that an event reports, at least once per event.
-            on_progress: called with the progress after every pass of :meth:`Run.wait`.
+            on_progress: called with the progress after every pass of :meth:`Run.wait` and of :meth:`work`.
             max_batch_rows: rows per batch, at most 100,000 (the API's limit).
             max_batch_bytes: bytes per batch, at most 256 MB (the API's limit).
             max_in_queue: requests that may wait remotely at one time.

@@ -73,8 +73,13 @@ def movable_runs(store: Store, code: Spec[T], told: set[RunId]) -> list[tuple[Ru
     return movable
 
 
-def advance_each(runs: Sequence[Movable[Any]], *, stop: Callable[[], bool] | None = None) -> list[Progress]:
-    """Make one pass over each run; one that raises keeps no other from its turn.
+def advance_each(
+    runs: Sequence[Movable[Any]],
+    *,
+    stop: Callable[[], bool] | None = None,
+    show: Callable[[Progress], None] | None = None,
+) -> list[Progress]:
+    """Make one pass over each run, and show each pass; one that raises keeps no other from its turn.
 
     Raises:
         BatchkitError: the first that a pass raised, after the last pass.
@@ -86,6 +91,9 @@ def advance_each(runs: Sequence[Movable[Any]], *, stop: Callable[[], bool] | Non
             made.append(run.advance(stop=stop))
         except BatchkitError as error:
             failed = failed or error
+        else:
+            if show is not None:
+                show(made[-1])
         if stop is not None and stop():
             break
     if failed is not None:
@@ -102,7 +110,7 @@ def work(flow: Workflow[Any], *, stop: Callable[[], bool] | None, idle: float) -
 
         while not over():
             idle_until = flow.clock.now() + idle
-            made = advance_each(flow.open_runs(), stop=over)
+            made = advance_each(flow.open_runs(), stop=over, show=flow.on_progress)
             if not any(progress.moved for progress in made) and not over():
                 wakes = [idle_until, due_runs(flow.store)[1], *(progress.wake_at for progress in made)]
                 _doze(flow, min(at for at in wakes if at is not None) - flow.clock.now(), over)

@@ -198,3 +198,21 @@ def test_ones_own_catalog_in_25_lines(
         assert db.execute("SELECT category FROM item WHERE sku = '001'").fetchone() == (category,)
     readme = EXAMPLES.parent / "README.md"
     assert (EXAMPLES / "own_catalog.py").read_text() in readme.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("examples")
+def test_of_two_workers_one_is_killed_and_the_other_finishes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The worker that is left moves every run to its end, and nothing is paid twice."""
+    store, worker = str(tmp_path / "workers.db"), example("worker")
+    assert worker.main(store) == 0
+    said = capfd.readouterr().out
+    assert said.endswith("requests paid twice: 0\nbalanced, and nothing was paid twice\n")
+    before, killed, after = said.partition("worker 1 was killed")
+    assert killed
+    assert "worker 1 moved" in before
+    assert "worker 1 moved" not in after
+    for name in worker.RUNS:
+        assert f"worker 2 moved {name}: {worker.ROWS} of {worker.ROWS} rows closed" in after
+        assert attach(store, name).progress.done

@@ -154,6 +154,18 @@ def test_a_worker_moves_every_open_run(shop: Shop) -> None:
     assert shop.paid == 9
 
 
+def test_a_worker_shows_every_pass(shop: Shop) -> None:
+    """The listener gets the progress of each pass that this worker made, of every run, the last one done."""
+    runs = [shop.start(f"run-{n}", rows=3) for n in range(2)]
+    shown: list[Progress] = []
+    flow = shop.flow(on_progress=shown.append)
+    flow.work(stop=lambda: not flow.open_runs())
+    for run in runs:
+        own = [progress for progress in shown if progress.name == run.name]
+        assert [progress.done for progress in own] == [False] * (len(own) - 1) + [True]
+        assert own[0].moved
+
+
 def test_an_idle_worker_sleeps(shop: Shop) -> None:
     """While there is nothing to do a worker sleeps, and looks at its stop sign every second."""
     shop.start().pause("hold")

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"
 
-NOT_RUN = ("a fragment", "needs a key", "needs pandas", "needs fastapi", "needs PostgreSQL", "waits for cron")
+NOT_RUN = (
+    *("a fragment", "needs a clone", "needs a key", "needs pandas", "needs fastapi", "needs PostgreSQL"),
+    *("runs until it is stopped", "waits for cron"),
+)
 """Why a block may stay unrun: the words of the comment above it, ``<!-- not run: needs a key -->``."""
 
 _BLOCK = re.compile(
