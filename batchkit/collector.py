@@ -201,9 +201,8 @@ class ResultCollector(Generic[T]):
         remote = batch.remote_id
         assert remote is not None
         now = self._store.now()
-        next_at = batch.notes.get("read_next")
-        if isinstance(next_at, int | float) and to_come(next_at, now):
-            return Collected(batch=batch, wait_until=float(next_at))
+        if (next_at := not_before(batch, now)) is not None:
+            return Collected(batch=batch, wait_until=next_at)
         batch = self._warned(lease, batch)
         in_hand = InHand.taken_up(self._store, lease, batch)
         manifest = Manifest.load(self._store, self._builder, batch)
@@ -340,6 +339,12 @@ class ResultCollector(Generic[T]):
 
     def _stay(self, lease: Lease, batch: Batch, notes: Mapping[str, object], *events: NewEvent) -> Batch:
         return self._move(lease, batch, batch.state, BatchFacts(notes=notes, events=events))
+
+
+def not_before(batch: Batch, now: float) -> float | None:
+    """Give until when the results of a batch are not to be read again, None where they may be now."""
+    at = batch.notes.get("read_next")
+    return float(at) if isinstance(at, int | float) and to_come(at, now) else None
 
 
 def _created(batch: Batch) -> float:

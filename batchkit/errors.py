@@ -19,6 +19,7 @@
     │   ├── NotBalanced          rows are still open; promotion waits for the proof
     │   └── DoubtHeld            a batch may or may not exist remotely
     ├── ProviderError        the API or the way to it
+    ├── ExecutorError        the engine that was given as executor=, or its workers
     └── StoreError           the database or the catalog
         ├── LeaseLost            another process moves this run now
         ├── OverBudget           the reservation does not fit under the cap
@@ -107,6 +108,10 @@ class ProviderError(BatchkitError):
         self.status = status
         self.retry_after = retry_after
         self.kind = kind
+
+
+class ExecutorError(BatchkitError):
+    """The executor does nothing that it is given; nothing is lost, and another one goes on where it stopped."""
 
 
 class StoreError(BatchkitError):

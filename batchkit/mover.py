@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -10,11 +10,11 @@ import attrs
 
 from batchkit.canary import SETTLED, canary_verdict
 from batchkit.clock import Clock
-from batchkit.collector import ResultCollector
+from batchkit.collector import Collected, ResultCollector
 from batchkit.errors import LeaseLost, ProviderError, StoreError
 from batchkit.ids import RunId
 from batchkit.judgements import settle_judgements
-from batchkit.model import BatchWhere, Lease, Need, NewEvent, Run, RunFacts, Settled, Tally, Where
+from batchkit.model import Batch, BatchWhere, Lease, Need, NewEvent, Run, RunFacts, Settled, Tally, Where
 from batchkit.modelcheck import CODE, OVERRULED
 from batchkit.progress import Progress
 from batchkit.reasons import Reason
@@ -28,6 +28,7 @@ from batchkit.storage import Store
 from batchkit.submitter import ChunkedSubmitter, Sent
 from batchkit.suspects import reported
 from batchkit.troubles import Troubles
+from batchkit.units import Hands
 from batchkit.watcher import watched_until
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ _UNSETTLED = frozenset(
 )
 """Batches that a run waits for before it closes. A late twin is booked after that, by a receipt of its own."""
 
+_ENDED = frozenset({BatchState.ENDED})
 _MOVABLE = frozenset({RunState.OPEN, RunState.PAUSED, RunState.CANCELING})
 
 
@@ -65,6 +67,7 @@ class Parts(Generic[T]):
         owner: Gives a name for a lease that nobody else has, also in this process.
         warn_at: Shares of the cap at which to warn.
         where: The store's path or address, for people.
+        hands: Those who read result files for the mover; None: it does so itself.
     """
 
     spec: Spec[T]
@@ -75,6 +78,7 @@ class Parts(Generic[T]):
     owner: Callable[[], str]
     warn_at: tuple[float, ...] = ()
     where: str = ""
+    hands: Hands | None = None
     _counted: dict[RunId, tuple[int, Tally]] = attrs.field(factory=dict, init=False)
 
     def recall(self, lease: Lease) -> Tally | None:
@@ -247,24 +251,29 @@ class Pass(Generic[T]):
 
     def _collect(self) -> None:
         """Ask after running batches and read the results of those that ended."""
-        collector = self._parts.collector
-        self._wait(collector.poll(self._lease, self._run))
-        for batch in self._store.batches(BatchWhere(run=self._run.id, states=frozenset({BatchState.ENDED}))):
-            if self._over():
-                self._wait(self._store.now())
-                return
-            collected = collector.collect(
-                self._lease,
-                self._run,
-                batch,
-                stop=self._stop,
-                canceling=self._run.state is RunState.CANCELING,
-            )
+        self._wait(self._parts.collector.poll(self._lease, self._run))
+        for collected in self._read(self._store.batches(BatchWhere(run=self._run.id, states=_ENDED))):
             self._wait(collected.wait_until)
             if collected.need is not None:
                 self._pause(collected.need)
             self._run = self._spending.warned(self._lease, self._run)
+        if self._over():
+            self._wait(self._store.now())
+            return
         self._collect_twins()
+
+    def _read(self, ended: Sequence[Batch]) -> Iterator[Collected]:
+        """Read result files: others do where there are hands for it, else one after the other here."""
+        if self._parts.hands is not None:
+            yield from self._parts.hands.collect(self._store, self._lease, ended, self._over, self._stop)
+            return
+        for batch in ended:
+            if self._over():
+                return
+            canceling = self._run.state is RunState.CANCELING
+            yield self._parts.collector.collect(
+                self._lease, self._run, batch, stop=self._stop, canceling=canceling
+            )
 
     def _collect_twins(self) -> None:
         """Read what a second remote batch of one create brings."""

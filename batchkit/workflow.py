@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
@@ -36,6 +37,7 @@ from batchkit.storage import Store
 from batchkit.storage.opening import open_store
 from batchkit.storage.owner import this_process
 from batchkit.submitter import ChunkedSubmitter
+from batchkit.units import Hands
 from batchkit.validator import Validator
 from batchkit.view import address_of
 from batchkit.working import advance_each, movable_runs, work
@@ -71,6 +73,8 @@ class Workflow(Generic[T]):
         max_in_queue: int = 200_000,
         doubt_grace: float = 30 * 60,
         workspace: str | None = None,
+        executor: Executor | None = None,
+        app: str = "",
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -90,16 +94,16 @@ class Workflow(Generic[T]):
             doubt_grace: seconds of the server's time, every reading clean, before a batch whose create was
                 never answered counts as absent. ``math.inf`` always leaves that to a person.
             workspace: the provider's workspace id, where answers do not carry it.
+            executor: reads result files in other processes, four at a time; None reads them here.
+            app: where the executor's workers find this workflow, ``module:name``; they make it for themselves.
             clock: time and sleep; the client's own where it brings one (simulators do).
             rng: randomness for batch sizes, nonces and jitter.
 
         Raises:
-            UsageError: a limit beyond the API's, or no spec.
+            UsageError: a limit beyond the API's, no spec, or an executor whose workers would not find the workflow.
         """
         if not 1 <= max_batch_rows <= 100_000:
-            raise UsageError(
-                f"max_batch_rows={max_batch_rows}: the API takes 1 to 100,000 requests in a batch"
-            )
+            raise UsageError(f"max_batch_rows={max_batch_rows}: the API takes 1 to 100,000 in a batch")
         if not 1 <= max_batch_bytes <= 256_000_000:
             raise UsageError(f"max_batch_bytes={max_batch_bytes}: the API takes at most 256 MB in a batch")
         own = getattr(client, "batchkit_clock", None)
@@ -109,6 +113,7 @@ class Workflow(Generic[T]):
         self.where: str = address_of(store)
         self.on_progress = on_progress
         self.teller: Teller | None = None if on_event is None else Teller(self.store, on_event)
+        self._hands = None if executor is None else Hands(executor, app)
         self._client = client
         self._budget = budget
         self._prices = dict(prices or {})
@@ -186,6 +191,7 @@ class Workflow(Generic[T]):
             owner=self._owner,
             warn_at=self._budget.warn_at if self._budget is not None else (),
             where=self.where,
+            hands=self._hands,
         )
         # Kept, because a collector remembers when it asked after which batch.
         self._parts[chosen.fingerprint] = parts
@@ -358,12 +364,7 @@ class Workflow(Generic[T]):
         starter = self._starter(chosen)
         starter.check_lock(unlocked=unlocked)
         check_plain_name(name)
-        options = {
-            "canary": 0,
-            "unlocked": unlocked,
-            "on_duplicate": "refuse",
-            "slice_of": parent.name,
-        }
+        options = {"canary": 0, "unlocked": unlocked, "on_duplicate": "refuse", "slice_of": parent.name}
         record = starter.start(name, Slice(rows, chosen, source), options=options, parent=parent)
         return self._handle(record, chosen)
 

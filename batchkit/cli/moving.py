@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
-import os
-import sys
 from typing import Any
 
 from batchkit.cli.looking import worst
 from batchkit.cli.terminal import say, tell
 from batchkit.errors import UsageError
+from batchkit.loading import load
 from batchkit.progress import EXIT_DONE
 from batchkit.targets import Target
 from batchkit.workflow import Workflow
-
-
-def load(name: str) -> Any:
-    """Import ``module:name`` from the current folder or the path; a function gives what it makes.
-
-    Raises:
-        UsageError: there is no such module.
-    """
-    module, mark, attribute = name.partition(":")
-    if not mark:
-        raise UsageError(f"{name!r} is not of the form module:name, such as catalog.enrich:flow")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{name!r}: there is no module {error.name!r} here or on the path") from error
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
-    return found() if inspect.isfunction(found) else found
 
 
 def _flow(name: str) -> Workflow[Any]:
