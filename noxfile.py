@@ -72,7 +72,7 @@ def fault(session: nox.Session) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """Does every store, and every target, keep every promise? Prints how many tests each passes."""
+    """Does every store, and every target, keep every promise, at full size? Prints stores × tests."""
     install(session, "tests")
     session.run("python", "tests/support/contracts.py", *session.posargs)
 

@@ -1,11 +1,14 @@
 """The storage interface: small Protocols, each method one transaction.
 
 A backend implements all four Protocols; a part of batchkit asks for the narrowest it needs. Every
-sentence below is a test in :class:`batchkit.testing.store_contract.StoreContract`.
+sentence below is a test in :class:`batchkit.testing.StoreContract`.
 
 Rules for every method:
 
-* A method either takes effect wholly or raises and leaves the store as it was.
+* A method either takes effect wholly or raises and leaves the store as it was, wherever it breaks off; its
+  handle can be used again.
+* Any number of handles may be open on one store, and threads may share one. What a method committed every later
+  one sees, and none sees half of another. Of two that meet the second waits, or is refused as its docstring says.
 * Every method that takes a lease starts with the fence: it raises :class:`batchkit.errors.LeaseLost`
   unless the lease's epoch is the run's current one, and it renews the lease. An expired lease that
   nobody has taken since is still current; a released one is not.

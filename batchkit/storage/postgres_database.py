@@ -152,13 +152,14 @@ class Database:
         """Run a block as one transaction: committed to disk at its end, or undone by any error."""
         with self._wrapped():
             connection, begun = self._begin(self._write)
-            transaction = Transaction(connection, begun)
             try:
+                transaction = Transaction(connection, begun)
                 yield transaction
+                self._commit(connection, transaction)
             except BaseException:
                 self._undo(connection)
                 raise
-            self._commit(connection, transaction)
+            self._give_back(connection)
 
     @contextmanager
     def read(self, *, by_key: bool = False) -> Iterator[Transaction]:
@@ -241,7 +242,12 @@ class Database:
         connection.close()
 
     def _undo(self, connection: psycopg.Connection[Any]) -> None:
+        from psycopg.pq import TransactionStatus
+
         try:
+            if connection.info.transaction_status is TransactionStatus.ACTIVE:
+                connection.close()  # a COPY was broken off: whoever asks for anything else waits for its end
+                return
             connection.execute(b"ROLLBACK")
         except Exception:
             connection.close()  # the server undoes what it never learns the end of
@@ -262,10 +268,6 @@ class Database:
                 raise
             self._resolve(transaction, error)
             return
-        except BaseException:
-            connection.close()
-            raise
-        self._give_back(connection)
         if done != "COMMIT":
             raise StoreError(f"{self.name} undid a transaction that was to be committed; nothing was changed")
 

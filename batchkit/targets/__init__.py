@@ -2,7 +2,7 @@
 
 A promotion takes staged rows to named columns of an existing table, all in one transaction, and keeps
 what stood there before, so that it can be undone. Every sentence below is a test in
-:class:`batchkit.testing.target_contract.TargetContract`.
+:class:`batchkit.testing.TargetContract`.
 
 Words: a staged row is *written* (the catalog row was changed, or inserted), *unchanged* (the catalog
 held these very values), a *conflict* (the catalog row is no longer what was read, ``catalog.stale``, or
@@ -216,7 +216,7 @@ class Target(Protocol):
     """A catalog table, the column that holds the key, and the columns that outputs go to.
 
     Two values made with the same arguments are the same target. A method either takes effect wholly or
-    raises TargetError and leaves the catalog as it was. Keys match by their exact text: case, spaces
+    raises TargetError and leaves the catalog as it was, wherever it breaks off. Keys match by their exact text: case, spaces
     and leading zeros count.
     """
 

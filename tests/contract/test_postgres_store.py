@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 from pg import empty
 
 from batchkit.clock import Clock, SystemClock
-from batchkit.storage import Store
 from batchkit.storage.postgres import PostgresStore
-from batchkit.testing.store_contract import StoreContract
+from batchkit.testing.store_contract import OpenStore, StoreContract
 
 
 class TestPostgres(StoreContract):
@@ -20,7 +18,6 @@ class TestPostgres(StoreContract):
         return SystemClock()
 
     @pytest.fixture
-    def store(self, postgres_store: str) -> Iterator[Store]:
+    def open_store(self, postgres_store: str) -> OpenStore:
         empty(postgres_store)
-        with closing(PostgresStore(postgres_store)) as store:
-            yield store
+        return lambda: closing(PostgresStore(postgres_store))

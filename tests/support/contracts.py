@@ -1,40 +1,76 @@
-"""Run the contract of the stores and of the targets, and print how many tests each passes: ``python contracts.py``."""
+"""Run the contract of the stores and of the targets at full size, and print how many tests each passes.
+
+``python contracts.py``: methods break off at every one of their calls, and volumes are of 100,000 rows.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+
+from batchkit.testing import store_contract, target_contract
 
 CONTRACT = Path(__file__).parents[1] / "contract"
 
 
 class Counting:
-    """Counts the outcomes of each class of tests."""
+    """Counts the outcomes of each class of tests, by the part of the contract that the test is of."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, Counter[str]] = {}
+        self.outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.parts: dict[str, dict[str, Counter[str]]] = {}
+        self._part: dict[str, str] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note where each test comes from."""
+        for item in items:
+            if isinstance(item, pytest.Function):
+                self._part[item.nodeid] = item.function.__qualname__.partition(".")[0]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a test once: by its call, or by what kept it from one."""
         if report.when == "call" or not report.passed:
             module, name, *_ = report.nodeid.split("::")
-            who = f"{name.removeprefix('Test')} ({Path(module).stem.removeprefix('test_')})"
-            self.outcomes.setdefault(who, Counter())[report.outcome] += 1
+            kind = "stores" if "store" in Path(module).stem else "targets"
+            part = self._part[report.nodeid].removesuffix("Contract")
+            self.parts.setdefault(kind, {}).setdefault(part, Counter())[name.removeprefix("Test")] += (
+                report.passed
+            )
+            self.outcomes[name.removeprefix("Test")][report.outcome] += 1
+
+    def table(self, kind: str) -> list[str]:
+        """Give the parts of a contract by those who passed them, in tests."""
+        parts = self.parts[kind]
+        who = list(dict.fromkeys(name for counts in parts.values() for name in counts))
+        lines = [
+            [kind, *who],
+            *([part, *(f"{counts[name]:,}" for name in who)] for part, counts in parts.items()),
+        ]
+        lines.append(["passed", *(f"{self.outcomes[name]['passed']:,}" for name in who)])
+        lines.append(
+            [
+                "not passed",
+                *(f"{sum(self.outcomes[name].values()) - self.outcomes[name]['passed']:,}" for name in who),
+            ]
+        )
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return [
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        ]
 
 
 def main(arguments: list[str]) -> int:
     """Run them; what is given goes to pytest."""
+    store_contract.CrashContract.crashes = target_contract.CrashContract.crashes = sys.maxsize
+    store_contract.VolumeContract.volume = 100_000
     counting = Counting()
     code = pytest.main(["-q", "-n", "0", "--no-header", str(CONTRACT), *arguments], plugins=[counting])
-    width = max(map(len, counting.outcomes), default=0)
-    for who, outcomes in counting.outcomes.items():
-        told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-        print(f"{who:{width}}  {told}")
-    skipped = sum(outcomes["skipped"] for outcomes in counting.outcomes.values())
-    return int(code) or int(skipped > 0)
+    for kind in counting.parts:
+        print("", *counting.table(kind), sep="\n")
+    return int(code) or int(any(outcomes["skipped"] for outcomes in counting.outcomes.values()))
 
 
 if __name__ == "__main__":

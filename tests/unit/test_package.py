@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import batchkit
+from batchkit import testing
 
 PACKAGE = Path(batchkit.__file__).parent
 PROJECT = Path(__file__).parents[2]
@@ -67,6 +68,21 @@ def test_every_module_can_be_imported_alone() -> None:
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False, timeout=60
     )
     assert (child.returncode, child.stdout.strip()) == (0, "False"), child.stderr
+
+
+def test_the_contracts_alone_need_pytest() -> None:
+    """`batchkit.testing` imports without pytest, and gives both contracts where pytest is."""
+    child = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.modules['pytest'] = None; import batchkit.testing"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    assert (testing.StoreContract.__name__, testing.TargetContract.__name__) == (
+        "StoreContract",
+        "TargetContract",
+    )
+    with pytest.raises(AttributeError, match="nobody"):
+        testing.nobody  # noqa: B018
 
 
 def test_the_version_is_told_once() -> None:

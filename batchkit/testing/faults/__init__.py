@@ -4,6 +4,7 @@ Nothing in the library knows of them. A fault that must not pay twice or lose a 
 """
 
 from batchkit.testing.faults.clocks import JumpyClock
+from batchkit.testing.faults.midway import Moments, midway
 from batchkit.testing.faults.moments import Chances, Faults, Killed, Nth, Way, die_in_process, sigkill
 from batchkit.testing.faults.provider import Create, UnreliableAPI
 from batchkit.testing.faults.schedule import FAULTS_OF, Fault, FaultSchedule
@@ -20,10 +21,12 @@ __all__ = [
     "FaultyAPI",
     "JumpyClock",
     "Killed",
+    "Moments",
     "Nth",
     "UnreliableAPI",
     "Way",
     "die_in_process",
     "faulty_store",
+    "midway",
     "sigkill",
 ]

@@ -4,9 +4,8 @@
 
     class TestMyStore(StoreContract):
         @pytest.fixture
-        def store(self, clock: Clock) -> Iterator[Store]:
-            with closing(MyStore(clock=clock)) as store:
-                yield store
+        def open_store(self, clock: Clock, tmp_path: Path) -> OpenStore:
+            return lambda: closing(MyStore(tmp_path / "store", clock=clock))
 
 A backend with a clock of its own overrides ``clock`` by one whose ``sleep`` really waits
 (`batchkit.clock.SystemClock`); no test waits longer than half a second.
@@ -17,31 +16,59 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"batchkit.testing.store_contract.{part}"
-        for part in ("runs", "freezing", "rows", "batches", "settling", "documents", "series")
+        for part in (
+            "batches",
+            "concurrency",
+            "crashes",
+            "documents",
+            "freezing",
+            "rows",
+            "runs",
+            "series",
+            "settling",
+            "volumes",
+        )
     )
 )
 
-from batchkit.testing.store_contract.batches import BatchContract  # noqa: E402 (asserts are rewritten at import)
+from batchkit.testing.store_contract.base import OpenStore  # noqa: E402 (asserts are rewritten at import)
+from batchkit.testing.store_contract.batches import BatchContract  # noqa: E402
+from batchkit.testing.store_contract.concurrency import ConcurrencyContract  # noqa: E402
+from batchkit.testing.store_contract.crashes import CrashContract  # noqa: E402
 from batchkit.testing.store_contract.documents import DocumentContract  # noqa: E402
 from batchkit.testing.store_contract.freezing import FreezeContract  # noqa: E402
 from batchkit.testing.store_contract.rows import RowContract  # noqa: E402
 from batchkit.testing.store_contract.runs import RunContract  # noqa: E402
 from batchkit.testing.store_contract.series import SeriesContract  # noqa: E402
 from batchkit.testing.store_contract.settling import SettleContract  # noqa: E402
+from batchkit.testing.store_contract.volumes import VolumeContract  # noqa: E402
 
 __all__ = [
     "BatchContract",
+    "ConcurrencyContract",
+    "CrashContract",
     "DocumentContract",
     "FreezeContract",
+    "OpenStore",
     "RowContract",
     "RunContract",
     "SeriesContract",
     "SettleContract",
     "StoreContract",
+    "VolumeContract",
 ]
 
 
 class StoreContract(
-    RunContract, FreezeContract, RowContract, BatchContract, SettleContract, DocumentContract, SeriesContract
+    RunContract,
+    FreezeContract,
+    RowContract,
+    BatchContract,
+    SettleContract,
+    DocumentContract,
+    SeriesContract,
+    CrashContract,
+    ConcurrencyContract,
+    VolumeContract,
 ):
     """Everything a store promises."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeAlias
 
 import attrs
 import pytest
@@ -36,6 +38,10 @@ OTHER_PLACE = Place(base_url="https://api.example.test", organization="org", wor
 USAGE = Usage(input=900, output=80, cache_write_5m=3, cache_write_1h=2, cache_read=1)
 
 
+OpenStore: TypeAlias = Callable[[], AbstractContextManager[Store]]
+"""Opens another handle on one store; as a context manager, which closes it."""
+
+
 class StoreCase:
     """Overridden by each backend."""
 
@@ -45,9 +51,24 @@ class StoreCase:
         return FakeClock()
 
     @pytest.fixture
-    def store(self, clock: Clock) -> Store:
-        """Give an empty store."""
-        raise NotImplementedError("override the fixture `store`: it gives an empty store")
+    def open_store(self, clock: Clock) -> OpenStore:
+        """Give what opens handles on one store, which is empty at first, as another process would open it.
+
+        A store that lives and dies with its only handle gives that one again and leaves it open.
+        """
+        raise NotImplementedError("override the fixture `open_store`: it opens handles on one empty store")
+
+    @pytest.fixture
+    def store(self, open_store: OpenStore) -> Iterator[Store]:
+        """Give a handle on the store."""
+        with open_store() as store:
+            yield store
+
+
+def code_of(store: Store) -> str:
+    """Name the package whose code a store is: a part that several modules share, or the one module."""
+    module = type(store).__module__
+    return module.rpartition(".")[0] or module
 
 
 @attrs.frozen(kw_only=True)
