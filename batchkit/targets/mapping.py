@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
+from pydantic_core import to_json
 
 from batchkit.errors import UsageError
 from batchkit.targets import Columns, Json
@@ -68,8 +69,17 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), all
 
 
 def json_text(value: Any) -> str:
-    """Give a value as compact JSON text, readable in any script."""
-    return _encode(value)
+    """Give a value as compact JSON text, readable in any script.
+
+    Raises:
+        ValueError: it holds a number that JSON has no word for.
+    """
+    try:
+        text = to_json(value).decode()
+    except ValueError:  # half of a surrogate pair: the database has its own words for it
+        return _encode(value)
+    # What the quick encoder writes as NaN and Infinity is refused by the other, unless it stands in a text.
+    return _encode(value) if "NaN" in text or "Infinity" in text else text
 
 
 def value_of(mapped: Mapped, values: Mapping[str, Any]) -> Any:

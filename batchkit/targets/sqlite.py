@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -28,8 +29,8 @@ from batchkit.targets.outcome import guards, one_of, promoted, rehearsed
 from batchkit.targets.sqlite_check import problems
 from batchkit.targets.sqlite_precedence import contested, newer
 from batchkit.targets.sqlite_promote import apply, rehearse, stage
-from batchkit.targets.sqlite_records import NOW, keys, records, shared, standing
-from batchkit.targets.sqlite_rollback import prepare, undo
+from batchkit.targets.sqlite_records import NOW, Record, keys, records, shared, standing
+from batchkit.targets.sqlite_rollback import prepare, undo, undo_all
 from batchkit.targets.sqlite_session import PAIRS, definitions, install, session
 from batchkit.targets.sqlite_statements import LIST_OTHERS, Statements
 from batchkit.targets.sqlite_table import Table, column_of, read_table
@@ -171,20 +172,23 @@ class SQLiteTarget:
             raise UsageError("rollback takes the id of one promotion, or to=, not both")
         with session(self.where, self.timeout) as db:
             db.execute("BEGIN IMMEDIATE")
+            chosen = self._chosen(db, promotion, to)
             table = read_table(db, self.table)
-            chosen = choose(
-                records(db, table.name),
-                self.table,
-                promotion,
-                to,
-                lambda mine, later: shared(db, mine, later),
-            )
-            if not chosen:
-                return RolledBack(promotions=())
-            prepare(db)
-            undone = [undo(db, table, record) for record in chosen]
+            undone = [undo_all(db, table, record) for record in chosen]
+            whole = [one for one in undone if one is not None]
+            if len(whole) < len(undone):
+                db.execute("ROLLBACK")
+                db.execute("BEGIN IMMEDIATE")
+                chosen = self._chosen(db, promotion, to)
+                table = read_table(db, self.table)
+                prepare(db)
+                whole = [undo(db, table, record) for record in chosen]
             db.execute("COMMIT")
-        return summed(chosen, undone)
+        return summed(chosen, whole)
+
+    def _chosen(self, db: sqlite3.Connection, promotion: int | None, to: int | None) -> Sequence[Record]:
+        known = records(db, read_table(db, self.table).name)
+        return choose(known, self.table, promotion, to, lambda mine, later: shared(db, mine, later))
 
     def promotions(self) -> Sequence[Promotion]:
         """Give every promotion of this table, oldest first, those rolled back included."""

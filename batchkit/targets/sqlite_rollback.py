@@ -18,14 +18,34 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("CREATE TEMP TABLE batchkit_undo (id INTEGER PRIMARY KEY, at, kind TEXT NOT NULL)")
 
 
+def undo_all(db: sqlite3.Connection, table: Table, record: Record) -> Undone | None:
+    """Put back a promotion that stands as it was left, in one statement; None where that cannot be told so.
+
+    After None the caller undoes the transaction and goes by `undo`, which takes the rows one by one.
+    """
+    sqls = _statements(table, record)
+    one_each = sqls.key.name in table.unique and sqls.key.affinity != "BLOB"
+    if not one_each or table.triggers or record.inserted:
+        return None
+    span = {"first": record.first, "last": record.last}
+    if db.execute(sqls.restore_all, span).rowcount != record.written:
+        return None
+    end(db, record)
+    return Undone(record.written, 0, ())
+
+
+def _statements(table: Table, record: Record) -> Statements:
+    columns = tuple(column_of(table, name) for name in json.loads(record.columns))
+    return Statements(table=table, key=column_of(table, record.key_column), columns=columns)
+
+
 def undo(db: sqlite3.Connection, table: Table, record: Record) -> Undone:
     """Put back what a promotion replaced, delete what it inserted, and leave rows that somebody changed.
 
     Raises:
         TargetError: the catalog lost a column, or keeps the values from coming back.
     """
-    columns = tuple(column_of(table, name) for name in json.loads(record.columns))
-    sqls = Statements(table=table, key=column_of(table, record.key_column), columns=columns)
+    sqls = _statements(table, record)
     span = {"first": record.first, "last": record.last}
     db.execute("DELETE FROM temp.batchkit_undo")
     try:

@@ -8,13 +8,54 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchkit.errors import TargetError
-from batchkit.targets.sqlite_statements import CREATE_BEFORE, CREATE_PROMOTION, CREATE_STANDING, image_columns
+from batchkit.targets.sqlite_statements import image_columns
 from batchkit.targets.sqltext import Sql, sql
+
+CREATE_PROMOTION = """\
+CREATE TABLE IF NOT EXISTS batchkit_promotion (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    tbl TEXT NOT NULL,
+    key_column TEXT NOT NULL,
+    columns TEXT NOT NULL,
+    run TEXT NOT NULL,
+    receipt TEXT NOT NULL,
+    content TEXT NOT NULL,
+    mapping TEXT NOT NULL,
+    selection TEXT NOT NULL,
+    at REAL NOT NULL,
+    written INTEGER NOT NULL,
+    inserted INTEGER NOT NULL,
+    unchanged INTEGER NOT NULL,
+    conflict INTEGER NOT NULL,
+    absent INTEGER NOT NULL,
+    held_back INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    store TEXT NOT NULL DEFAULT '',
+    newest INTEGER NOT NULL DEFAULT 0,
+    rolled_back_at REAL
+) STRICT"""
+
+CREATE_STANDING = """\
+CREATE UNIQUE INDEX IF NOT EXISTS batchkit_promotion_standing
+    ON batchkit_promotion (tbl, run, content, mapping, selection) WHERE rolled_back_at IS NULL"""
+
+# Images have no type, so that a value keeps the storage class it had. The rows of one promotion are
+# the contiguous ids `first` to `last` of its own row: written in one transaction, found without an index.
+CREATE_BEFORE = """\
+CREATE TABLE IF NOT EXISTS batchkit_before (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    kept INTEGER,
+    image TEXT,
+    answer INTEGER
+)"""
 
 PAIRS = 8
 """Pairs of image columns that batchkit's table is made with; a wider mapping adds its own."""
 
-CACHE_KIB = 16 * 1024
+CACHE_KIB = 4 * 1024
 
 _ADDED = (
     Sql("batchkit_promotion ADD COLUMN store TEXT NOT NULL DEFAULT ''"),

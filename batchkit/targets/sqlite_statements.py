@@ -9,47 +9,6 @@ import attrs
 from batchkit.targets.sqlite_table import Table, TableColumn, quoted
 from batchkit.targets.sqltext import Sql, identifier, joined, sql
 
-CREATE_PROMOTION = """\
-CREATE TABLE IF NOT EXISTS batchkit_promotion (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    tbl TEXT NOT NULL,
-    key_column TEXT NOT NULL,
-    columns TEXT NOT NULL,
-    run TEXT NOT NULL,
-    receipt TEXT NOT NULL,
-    content TEXT NOT NULL,
-    mapping TEXT NOT NULL,
-    selection TEXT NOT NULL,
-    at REAL NOT NULL,
-    written INTEGER NOT NULL,
-    inserted INTEGER NOT NULL,
-    unchanged INTEGER NOT NULL,
-    conflict INTEGER NOT NULL,
-    absent INTEGER NOT NULL,
-    held_back INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    store TEXT NOT NULL DEFAULT '',
-    newest INTEGER NOT NULL DEFAULT 0,
-    rolled_back_at REAL
-) STRICT"""
-
-CREATE_STANDING = """\
-CREATE UNIQUE INDEX IF NOT EXISTS batchkit_promotion_standing
-    ON batchkit_promotion (tbl, run, content, mapping, selection) WHERE rolled_back_at IS NULL"""
-
-# Images have no type, so that a value keeps the storage class it had. The rows of one promotion are
-# the contiguous ids `first` to `last` of its own row: written in one transaction, found without an index.
-CREATE_BEFORE = """\
-CREATE TABLE IF NOT EXISTS batchkit_before (
-    id INTEGER PRIMARY KEY,
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    kept INTEGER,
-    image TEXT,
-    answer INTEGER
-)"""
-
 LIST_OTHERS = Sql("""\
 INSERT INTO main.batchkit_before (kind, key, answer)
 SELECT CASE WHEN s.held THEN 'held_back' ELSE coalesce(h.kind, 'absent') END, s.key, s.answer
@@ -370,6 +329,19 @@ class Statements:
             table=self.name,
             assign=self._assign([sql("b.{b}", b=before) for before, _ in pairs]),
             at=self.at(Sql("u.at")),
+        )
+
+    @property
+    def restore_all(self) -> Sql:
+        """Set the values from before in every row that is as the promotion left it."""
+        pairs = image_columns(len(self.columns))
+        return sql(
+            "UPDATE {table} AS p SET {assign} FROM main.batchkit_before AS b"
+            " WHERE b.id BETWEEN :first AND :last AND b.kind = 'written' AND {match} AND {same}",
+            table=self.name,
+            assign=self._assign([sql("b.{b}", b=before) for before, _ in pairs]),
+            match=self.match(Sql("b.key")),
+            same=self._same([sql("b.{a}", a=after) for _, after in pairs]),
         )
 
     @property

@@ -107,7 +107,11 @@ def test_blob_is_no_frozen_text(db: Db) -> None:
     assert db.target(guard="g").promote(note(), [StagedRow("a", {"x": "new"}, {"g": "1"})]).conflict == 1
 
 
-@pytest.mark.parametrize("value", [2**63, "\ud800", object()], ids=["too large", "surrogate", "object"])
+@pytest.mark.parametrize(
+    "value",
+    [2**63, "\ud800", ["\ud800"], object()],
+    ids=["too large", "surrogate", "surrogate in a list", "object"],
+)
 def test_value_that_sqlite_cannot_hold(db: Db, value: Any) -> None:
     """A value that SQLite cannot hold stops the promotion; the message names the row and not the value."""
     db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x)", "INSERT INTO t VALUES ('a', 1), ('b', 2)")
@@ -309,6 +313,31 @@ def test_the_plan_looks_at_other_promotions(db: Db) -> None:
     for number in (1, 2):
         db.target().promote(note(f"{number}"), [staged("a", f"{number}", number)])
     assert sum("b.answer > s.answer" in sql for sql in db.target().plan(("x",), 10).sql) == 1
+
+
+def test_a_promotion_that_nobody_touched_is_undone_in_one_statement(db: Db) -> None:
+    """Where every row is as the promotion left it, none is looked up before it is put back."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', '1'), ('b', NULL)")
+    target = db.target()
+    for content, values in (("one", {"a": "2", "b": "3"}), ("two", {"a": "4"})):
+        target.promote(note(content), rows(**values))
+    undone = target.rollback(to=1)
+    assert (undone.promotions, undone.restored, undone.conflicts) == ((2, 1), 3, ())
+    assert db.run("SELECT x FROM t ORDER BY k") == [("1",), (None,)]
+    assert [promotion.rolled_back_at is not None for promotion in target.promotions()] == [True, True]
+    assert db.run("SELECT count(*) FROM batchkit_before WHERE kept") == [(0,)]
+
+
+def test_one_touched_promotion_of_two_is_undone_row_by_row(db: Db) -> None:
+    """Where somebody changed a row of one of several promotions, every other row still comes back, and that one stays."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', '1'), ('b', '1')")
+    target = db.target()
+    target.promote(note("one"), rows(a="2", b="2"))
+    target.promote(note("two"), rows(a="3"))
+    db.run("UPDATE t SET x = 'mine' WHERE k = 'b'")
+    undone = target.rollback(to=1)
+    assert (undone.promotions, undone.restored, undone.conflicts) == ((2, 1), 2, ("b",))
+    assert db.run("SELECT x FROM t ORDER BY k") == [("1",), ("mine",)]
 
 
 # -- names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from batchkit.errors import UsageError
 from batchkit.ids import Digest
 from batchkit.targets import Json, Promotion, RolledBack, Selection
-from batchkit.targets.mapping import Mapped, resolve, value_of
+from batchkit.targets.mapping import Mapped, json_text, resolve, value_of
 from batchkit.targets.sqltext import Sql, identifier, joined, sql
 
 PROMOTION = Promotion(
@@ -138,3 +139,11 @@ def test_names_that_no_database_takes(name: str) -> None:
 def test_parts_are_joined() -> None:
     """Parts are joined by a literal."""
     assert joined(" AND ", [Sql("a"), Sql("b")]) == "a AND b"
+
+
+def test_json_text_has_a_word_for_everything_or_refuses() -> None:
+    """A text that spells NaN is a text; a number that is none has no JSON text."""
+    assert json_text(["NaN", -1.5, {"ключ": None}]) == '["NaN",-1.5,{"ключ":null}]'
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match="JSON"):
+            json_text([value])
