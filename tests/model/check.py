@@ -132,6 +132,10 @@ MUTANTS = [
         "a watch closes on a reading of another workspace",
         f"-DCLAIM_BOOKED {TOO_SHORT} -DROTATION -DSTRANGERS=0 -DMUTANT_WATCH_ANYWHERE",
     ),
+    mutant(
+        "a watch whose suspect was deleted ends clean",
+        f"-DCLAIM_BOOKED {TOO_SHORT} -DDELETIONS=1 -DSTRANGERS=0 -DMUTANT_GONE_ENDS_CLEAN",
+    ),
     mutant("rows of a watch's suspect go out", f"-DCLAIM_SEEN {TOO_SHORT} -DMUTANT_NOT_DEFERRED"),
     mutant(
         "rows of an unread late batch go out",
@@ -163,6 +167,8 @@ REACHED = [
     reachable("a fenced-off mover leaves the id it was given", 6),
     reachable("a row takes a late twin's answer", 7, TOO_SHORT),
     reachable("a mover is frozen in mid-body", 8),
+    reachable("a watch whose suspect was deleted ends inconclusive", 9, f"{TOO_SHORT} -DDELETIONS=1"),
+    reachable("a twin is found beside a suspect that was deleted", 10, f"{TOO_SHORT} -DDELETIONS=1"),
 ]
 
 CHECKS = [*CLAIMS, *frontier(), *MUTANTS, *REACHED]

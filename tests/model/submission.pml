@@ -92,6 +92,12 @@ mtype:batch batch[SLOTS];
 bit place[SLOTS];               /* the workspace that the intent names */
 byte span[SLOTS];               /* ticks since the first clean reading; NONE: no reading yet */
 byte suspects[SLOTS];           /* remote batches seen and not yet opened, as bits */
+#if DELETIONS > 0
+byte gone[SLOTS];               /* those of a watch's suspects that were found to be deleted */
+#define UNSETTLED(s) (suspects[s] & ~gone[s])
+#else
+#define UNSETTLED(s) suspects[s]
+#endif
 mtype:watch watch[SLOTS];
 byte watched[SLOTS];            /* ticks since the watch began */
 bit may_read[SLOTS];            /* one reading a tick */
@@ -276,6 +282,9 @@ inline settle(s) {
 
 inline book_late(s) {
     batch[s] = LATE; watch[s] = FOUND; watched[s] = 0; suspects[s] = 0; may_read[s] = 0;
+#if DELETIONS > 0
+    gone[s] = 0;
+#endif
     late_twin[STORE(RUN(s))] = 1;
     reached(3);
     printf("t=%d  the twin of batch %d is found: LATE\n", t, s)
@@ -285,6 +294,26 @@ inline hold(s) {
     batch[s] = HELD; span[s] = NONE; suspects[s] = 0; may_read[s] = 0;
     reached(4);
     printf("t=%d  batch %d is HELD for a person\n", t, s)
+}
+
+/* A suspect is not there any more. A doubt is held at once; a watch goes on, for a day at least. */
+inline note_gone(s, x) {
+#if DELETIONS > 0
+    if
+    :: batch[s] == ABSENT && !(gone[s] & BIT(x)) -> gone[s] = gone[s] | BIT(x); watched[s] = 0
+    :: else
+    fi;
+#endif
+    vanished = true
+}
+
+inline end_watch(s, how) {
+    watch[s] = how; watched[s] = 0; suspects[s] = 0; may_read[s] = 0;
+#if DELETIONS > 0
+    gone[s] = 0
+#else
+    skip
+#endif
 }
 
 /* One reading of the list, and a look at every open suspect, for a doubtful or a watched batch. */
@@ -332,7 +361,7 @@ inline read(m, s) {
 #ifdef MUTANT_VANISHED_CLEAN
                     suspects[s] = suspects[s] & ~BIT(i)
 #else
-                    vanished = true
+                    note_gone(s, i)
 #endif
                 :: ENDED(i) ->
                     suspects[s] = suspects[s] & ~BIT(i);
@@ -418,16 +447,23 @@ inline conclude(s) {
 
 inline watch_on(s) {
     if
-    :: found -> book_late(s)
+    :: found ->
+#if DELETIONS > 0
+        if :: gone[s] != 0 -> reached(10) :: else fi;
+#endif
+        book_late(s)
     :: else ->
         if
-        :: vanished -> watch[s] = INCONCLUSIVE; watched[s] = 0; suspects[s] = 0; may_read[s] = 0
-        :: !vanished && suspects[s] == 0 && watched[s] >= W ->
-            watch[s] = CLEAN; watched[s] = 0; may_read[s] = 0; check_closed(s)
+        :: vanished && UNSETTLED(s) == 0 && watched[s] >= W ->
+#ifdef MUTANT_GONE_ENDS_CLEAN
+            end_watch(s, CLEAN); check_closed(s)
+#else
+            reached(9); end_watch(s, INCONCLUSIVE)
+#endif
+        :: suspects[s] == 0 && watched[s] >= W -> end_watch(s, CLEAN); check_closed(s)
 #if defined(LASTING) && !defined(MUTANT_DEFERRED_FOR_EVER)
         /* A suspect that outlasts its expiry must not keep the row waiting for ever. */
-        :: !vanished && suspects[s] != 0 && watched[s] >= LONGEST ->
-            watch[s] = INCONCLUSIVE; watched[s] = 0; suspects[s] = 0; may_read[s] = 0
+        :: UNSETTLED(s) != 0 && watched[s] >= LONGEST -> end_watch(s, INCONCLUSIVE)
 #endif
         :: else
         fi
@@ -449,10 +485,10 @@ inline watch_on(s) {
 #if defined(MUTANT_NOT_DEFERRED)
 #define SUSPECTED(m, r, s) false
 #elif defined(MUTANT_RUNNING_CLEAN)
-#define SUSPECTED(m, r, s) (RUN(s) == r && watch[s] == WATCHED && suspects[s] != 0)
+#define SUSPECTED(m, r, s) (RUN(s) == r && watch[s] == WATCHED && UNSETTLED(s) != 0)
 #else
 #define SUSPECTED(m, r, s) (RUN(s) == r && watch[s] == WATCHED && \
-    (suspects[s] != 0 || place[s] == key[m] && ANY_REMOTE(CANDIDATE, s)))
+    (UNSETTLED(s) != 0 || place[s] == key[m] && ANY_REMOTE(CANDIDATE, s)))
 #endif
 #define DEFERS(m, r, s) (OPEN_ALREADY(m, r, s) || UNREAD(r, s) || SUSPECTED(m, r, s))
 #define MAY_SEND(m, r) (row[r] == PENDING && attempts[r] < K && !ANY_SLOT(DEFERS, m, r))
