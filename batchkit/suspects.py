@@ -9,7 +9,7 @@ from typing import Protocol
 
 import attrs
 
-from batchkit.doubt import Finding, Known, owner
+from batchkit.doubt import Finding, Known, elsewhere, owner
 from batchkit.errors import ProviderError
 from batchkit.ids import BatchId, RemoteId
 from batchkit.model import Batch, BatchWhere, DocKind, Place
@@ -63,14 +63,16 @@ class Look:
 
 
 def inspect(store: Store, gateway: Provider, batch: Batch, remote: RemoteId, known: Known) -> Look | None:
-    """Open one suspect as far as it can be opened; None where the API gave no answer, which is no finding.
+    """Open one suspect as far as it can be opened; None where nobody answered who could know, which is no finding.
 
     A stranger is remembered as one; a batch of ours under another nonce is left for whoever moves that one.
     """
     try:
         found = gateway.retrieve(remote)
         if found is None:
-            return Look(finding=Finding.MISSING)
+            # A key of another workspace finds none of ours.
+            away = elsewhere(batch.place, gateway.list(1).place)
+            return None if away else Look(finding=Finding.MISSING)
         if not found.ended:
             return Look(finding=Finding.RUNNING, at=found.seen_at, expires_at=found.expires_at)
         line = gateway.first_line(remote)

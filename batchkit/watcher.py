@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import attrs
 
+from batchkit.clock import to_come
 from batchkit.doubt import DAY, MINUTE, Finding, Known, Reading, Trail, elsewhere, may_be, observe, stuck
 from batchkit.errors import ProviderError
 from batchkit.ids import BatchId, RemoteId, RowId
@@ -38,6 +39,8 @@ class Watcher:
         """Prepare."""
         self._store = store
         self._gateway = gateway
+        self._away: dict[BatchId, float] = {}
+        """When to look again after a look with a key of another workspace."""
 
     def notice(
         self,
@@ -98,12 +101,24 @@ class Watcher:
                 continue
             now = self._store.now()
             due = watch.next_at if watch.next_at is not None else (now if watch.open else watch.until)
-            after = self._step(lease, batch, watch) if due <= now else batch
-            wakes += _wakes(after, watch_of(after) or watch, self._store.now())
+            if due > now:
+                wakes += _wakes(batch, watch, now)
+                continue
+            away = self._away.get(batch.id, now)
+            if not to_come(away, now):
+                after = self._step(lease, batch, watch)
+                if after is not None:
+                    wakes += _wakes(after, watch_of(after) or watch, self._store.now())
+                    continue
+                away = self._away[batch.id] = self._store.now() + HOUR
+            wakes.append(away)
         return min(wakes, default=None)
 
-    def _step(self, lease: Lease, batch: Batch, watch: Watch) -> Batch:
-        """Look once: at the list where the watch's time is over, and at every open suspect."""
+    def _step(self, lease: Lease, batch: Batch, watch: Watch) -> Batch | None:
+        """Look once: at the list where the watch's time is over, and at every open suspect.
+
+        None where our key opens another workspace. Nothing is written down then, so that it stays due for others.
+        """
         now = self._store.now()
         gateway = self._gateway.snapshot()
         known = known_to(self._store, batch)
@@ -112,12 +127,13 @@ class Watcher:
         if now >= watch.until:
             reading = self._read(gateway, batch)
             if reading is not None:
+                if elsewhere(batch.place, reading.place):
+                    return None
                 known = with_strangers(self._store, known, batch, reading.items)
                 items = [
                     i for i in _candidates(batch, watch, reading.items, known) if i.id not in watch.suspects
                 ]
-                if not elsewhere(batch.place, reading.place):
-                    watch = _suspecting(watch, items, now)
+                watch = _suspecting(watch, items, now)
             seen = observe(batch, Trail(since=now), reading, known, now=now)
             at, over = seen.dated, seen.dated is not None and seen.dated >= watch.until
         watch = self._opened(gateway, batch, watch, known, at)

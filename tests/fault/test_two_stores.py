@@ -40,6 +40,14 @@ def test_one_look_at_the_list_takes_strangers_batches() -> None:
     assert soak(setup, range(10)).wrong_adoptions > 0
 
 
+def test_keys_of_another_workspace_are_noticed() -> None:
+    """Where a process is started with one now and then, no batch is sent under a wrong name, or adopted, lost or paid twice."""
+    summary = soak(Setup(astray=True, fault_rate=0.2), (19, 22, 24, 25))
+    assert summary.violations == ()
+    assert (summary.lost, summary.double_paid, summary.wrong_adoptions) == (0, 0, 0)
+    assert summary.doubts > 0
+
+
 def test_a_history_of_two_stores_is_played_again() -> None:
     """The same seed gives the same batches at the same moments, and sums over both stores."""
     setup = attrs.evolve(crowded(5, 5), storm=1_200.0)

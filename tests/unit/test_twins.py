@@ -11,6 +11,7 @@ import attrs
 import pytest
 from rig import Rig, answers
 
+from batchkit.api import Gateway
 from batchkit.bill import Bill
 from batchkit.equations import Equations, count
 from batchkit.holding import accept_missing, declare_absent, give_up, look_again, trust_place
@@ -18,7 +19,7 @@ from batchkit.model import Batch, BatchFacts, BatchWhere, Settled
 from batchkit.reasons import Reason
 from batchkit.receipt import issue_receipt
 from batchkit.states import BatchState, RowEvent, RowState
-from batchkit.testing import Answer, Dropped, Handler, Model, Request, Response
+from batchkit.testing import Answer, Dropped, Handler, Model, Request, Response, simulated_client
 from batchkit.watch import twins_of, watch_of
 from batchkit.watcher import watched_until
 
@@ -472,6 +473,54 @@ def test_a_suspect_that_vanished_does_not_keep_a_watch_open_for_ever() -> None:
     (told,) = issue_receipt(rig.store, rig.run).content["watches"]
     assert told["up_to_nano_usd"] == rig.batch(sent.id).reserved == absent.reserved > 0
     assert rig.finish().open == 0
+
+
+def in_workspace(rig: Rig, key: str) -> None:
+    """Go on with another key, as a process does that is started after a rotation."""
+    plain = simulated_client(api=rig.faults)
+    rig.gateway = Gateway(plain.with_options(api_key=key), clock=rig.clock)
+    rig.rebuild()
+
+
+def test_a_suspect_that_a_key_of_another_workspace_does_not_find_has_not_vanished() -> None:
+    """A key that opens another workspace gets a 404 for every suspect: rows go on waiting until one of ours is asked."""
+    rig = Rig(6, workspaces={"simulated": "ws_one", "other": "ws_two"})
+    hold_back(rig)
+    sent = rig.send().batch
+    assert sent is not None
+    rig.settle_doubt(sent.id)
+    rig.sim.stranger(6, {"x-api-key": "simulated", "anthropic-version": "2023-06-01"})
+    assert rig.send().batch is None
+    in_workspace(rig, "other")
+    for _ in range(4):
+        rig.clock.sleep(3_600)
+        rig.resolve()
+    in_workspace(rig, "simulated")
+    assert rig.send().batch is None
+    rig.clock.sleep(60)
+    rig.resolve()
+    assert rig.send().rows == 6
+
+
+def test_a_look_from_another_workspace_leaves_the_watch_to_others() -> None:
+    """A process with a key of another workspace looks again in an hour, and keeps nobody else from looking at once."""
+    rig = Rig(6, workspaces={"simulated": "ws_one", "other": "ws_two"})
+    hold_back(rig)
+    sent = rig.send().batch
+    assert sent is not None
+    rig.settle_doubt(sent.id)
+    rig.clock.sleep(30 * 3_600)
+    in_workspace(rig, "other")
+    wake = rig.resolve()
+    assert wake == rig.clock.now() + 3_600
+    seen = len(rig.faults.seen)
+    assert rig.resolve() == wake
+    assert len(rig.faults.seen) == seen
+    in_workspace(rig, "simulated")
+    rig.resolve()
+    watch = watch_of(rig.batch(sent.id))
+    assert watch is not None
+    assert not watch.running
 
 
 def test_a_batch_of_ours_that_another_doubt_opens_is_told_to_its_own() -> None:

@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     most=options.most,
                     deletions=options.deletions,
                     rotate=options.rotate,
+                    astray=options.astray,
                     jumps=options.jumps,
                 )
                 began = time.perf_counter()
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         help="share of strangers' batches that are deleted",
     )
     parser.add_argument("--rotate", action="store_true", help="rotate keys")
+    parser.add_argument("--astray", action="store_true", help="rotate them to another workspace, too")
     parser.add_argument(
         "--jumps", type=float, default=0.0, metavar="P", help="chance at each pass that the clock jumps"
     )

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from batchkit.api import Gateway
 from batchkit.builder import RequestBuilder
 from batchkit.collector import ResultCollector
@@ -51,8 +53,6 @@ DAY = 24 * HOUR
 LONGEST = 10 * DAY
 """Virtual time after which a run that has not ended is a violation: two days of readings, a batch's life, a watch, slack."""
 NAME = "run"
-KEYS = ("simulated", "rotated-once", "rotated-twice")
-"""All of one workspace."""
 
 
 class History:
@@ -135,7 +135,7 @@ class History:
         if not self.api.calm:
             if self.rng.random() < 0.01 * self.setup.fault_rate + self.setup.jumps:
                 self.clock.jump(self.rng.choice([-DAY, -HOUR, HOUR, DAY]))
-            if self.setup.rotate and self.rng.random() < 0.1:
+            if (self.setup.rotate or self.setup.astray) and self.rng.random() < 0.1:
                 process.restart()
         progress = process.step()
         self.holds.look(self.store, self.sim.now)
@@ -151,9 +151,11 @@ class History:
         return False
 
     def _calm(self) -> None:
-        self.api.calm = True
+        begins, self.api.calm = not self.api.calm, True
         for process in self.processes:
             process.chances.calm()
+            if begins and self.setup.astray:
+                process.restart()
 
     def freeze(self, frozen: Process) -> None:
         """Let one process stand still in the middle of a pass, while time goes by and the other moves."""
@@ -247,6 +249,8 @@ class History:
             bad.append(f"{lost} rows lost")
         if wrong:
             bad.append(f"{wrong} batches adopted that are not ours")
+        if misplaced := self.around.misplaced(batches):
+            bad.append(f"batches {misplaced} were made in another workspace than their intents name")
         if outcome.unreported > 0:
             bad.append(f"{outcome.unreported} lines paid twice and not reported")
         if outcome.unreported < 0:
@@ -269,7 +273,7 @@ class History:
         counted = sum(usage.input + usage.output for usage in usages if usage is not None)
         if not bad and outcome.unreported == 0 and tokens != counted:
             bad.append(f"{counted} tokens recorded, {tokens} billed")
-        return _with(outcome, tuple(bad))
+        return attrs.evolve(outcome, violations=tuple(bad))
 
     def _kinds(self) -> Iterator[str]:
         from batchkit.standing import read_events
@@ -305,7 +309,7 @@ class Process:
             self._own = SQLiteStore(history.path, clock=history.clock)
         store = faulty_store(self._own or history.store, self.chances)
         api = FaultyAPI(history.api, self.chances, meanwhile=self._pause)
-        client: Any = LightClient(api, self._rng.choice(KEYS) if setup.rotate else KEYS[0])
+        client: Any = LightClient(api, history.around.key(self._number, self._rng))
         if setup.sdk:
             from batchkit.testing.client import simulated_client
 
@@ -391,9 +395,3 @@ def _memory_disk() -> str | None:
 
 def _nonce(custom_ids: tuple[str, ...]) -> str:
     return custom_ids[0].rpartition("-")[2] if custom_ids else ""
-
-
-def _with(outcome: Outcome, violations: tuple[str, ...]) -> Outcome:
-    import attrs
-
-    return attrs.evolve(outcome, violations=violations)

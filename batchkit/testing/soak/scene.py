@@ -45,6 +45,7 @@ class Setup:
         deletions: The share of strangers' batches that their owner cancels and deletes within the hour, among them
             those that stand in our intents as the head of the list.
         rotate: Restart processes with another key of the same workspace now and then.
+        astray: Restart them, now and then, with a key that opens another workspace; in the end, one has a key of each.
         jumps: The chance, at each pass, that the wall clock of the machine jumps by an hour or a day, on top of what
             the fault rate brings.
     """
@@ -62,6 +63,7 @@ class Setup:
     most: int | None = None
     deletions: float = 0.0
     rotate: bool = False
+    astray: bool = False
     jumps: float = 0.0
 
 
