@@ -64,10 +64,16 @@ def kills(session: nox.Session) -> None:
 
 @nox.session
 def fault(session: nox.Session) -> None:
-    """Does a run survive at every operation? All of them, four ways each; four processes under signals for a minute."""
+    """Does a run survive at every operation? All of them, four ways each; four processes under signals for a minute.
+
+    It takes hours, says in the end how many it took, and may be taken in pieces: ``-- -k "nth and memory"``.
+    """
     install(session, "tests")
     everything = {"BATCHKIT_SWEEP_STEP": "1", "BATCHKIT_MP_SECONDS": "60"}
-    session.run("pytest", *workers(session), "tests/fault", *session.posargs, env=everything)
+    # One test is a whole sweep here.
+    session.run(
+        "pytest", *workers(session), "--timeout", "14400", "tests/fault", *session.posargs, env=everything
+    )
 
 
 @nox.session

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -126,8 +126,37 @@ def postgres_store(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(params=["file", "postgres"])
 def kept(request: pytest.FixtureRequest) -> str | None:
-    """Give where a store is kept: None for a file, or the address of this worker's store on PostgreSQL."""
+    """Give where a store is kept: None for a file, ":memory:", or the address of this worker's store on PostgreSQL."""
     if request.param == "file":
         return None
+    if request.param == "memory":
+        return ":memory:"
     address: str = request.getfixturevalue("postgres_store")
     return address
+
+
+@pytest.fixture
+def swept(record_property: Callable[[str, object], None]) -> Callable[[int, int, str], None]:
+    """Give what notes how many of how many were tried, and of what; all of it is told at the end of the session."""
+
+    def note(tried: int, of: int, what: str) -> None:
+        record_property("swept", [tried, of, what])
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the sweeps took: in a worker of xdist, a test has no terminal to say it on."""
+    told = [
+        (report.nodeid.partition("::")[0].rpartition("/")[2], *value)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "swept"
+    ]
+    if told:
+        terminalreporter.section("swept")
+        for module, tried, of, what in sorted(told, key=lambda line: (line[0], line[3])):
+            terminalreporter.line(f"{module}: {tried:,} of {of:,} {what}")
+        terminalreporter.line(f"{sum(line[1] for line in told):,} in all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
@@ -64,9 +65,9 @@ def chunked(part: bytes, whole: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("shape", [loud, silent, chunked])
-def test_a_file_cut_at_any_byte_is_read_again(shape: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_cut_at_any_byte_is_read_again(shape: Any, swept: Callable[[int, int, str], None]) -> None:
     """Wherever it breaks off, loudly or not, no row is called missing; the next reading has all, each row once."""
-    swept = 0
+    cuts = 0
     with HostileServer(say(remote("in_progress", processing=ROWS))) as server:
         client = anthropic.Anthropic(api_key="k", base_url=server.url)
         at = 0
@@ -95,8 +96,7 @@ def test_a_file_cut_at_any_byte_is_read_again(shape: Any, capsys: pytest.Capture
             assert [row.key for row in rig.rows()] == ["S0000", "S0001"]
             assert len(rig.store.results(rig.run.id, limit=10)) == ROWS
             rig.store.close()
-            swept += 1
+            cuts += 1
             at += STEP if at + STEP < len(whole) or at == len(whole) - 1 else len(whole) - 1 - at
-    with capsys.disabled():
-        print(f" [cut at {swept} of {len(whole)} bytes, {shape.__name__}]", end="")
-    assert server.posts == swept + 1
+    swept(cuts, len(whole), f"bytes of a results file, {shape.__name__}")
+    assert server.posts == cuts + 1

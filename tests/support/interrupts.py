@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from sweep import Scene, _folder
+from sweep import Scene, _folder, clear
 
 from batchkit.model import BatchWhere
 from batchkit.progress import Progress
 from batchkit.states import BatchState, RunState
-from batchkit.storage.sqlite import SQLiteStore
+from batchkit.storage import Store
 from batchkit.testing.faults import FaultyAPI, Nth, faulty_store
 from batchkit.testing.soak.scene import SPEC, Label
 from batchkit.workflow import Workflow
@@ -61,23 +61,25 @@ def terminate() -> None:
 
 
 @functools.cache
-def operations(stop: Stop) -> list[str]:
+def operations(stop: Stop, *, database: str | None = None) -> list[str]:
     """Name the operations of a run that nobody stops."""
     pressed = Pressed(None, ctrl_c, after=False)
     with _folder() as folder:
-        scene = Scene(Path(folder))
+        clear(database)
+        scene = Scene(Path(folder), database=database)
         scene.start()
         wrong = _stopped(scene, stop, pressed) + scene.check()
-        scene.sim.close()
+        scene.end()
     assert wrong == [], wrong
     return pressed.operations
 
 
-def stopped_at(stop: Stop, at: int, *, after: bool) -> list[str]:
+def stopped_at(stop: Stop, at: int, *, after: bool, database: str | None = None) -> list[str]:
     """Stop a run at an operation, go on in another process' stead; give what was wrong."""
     pressed = Pressed(at, terminate if stop == "SIGTERM" else ctrl_c, after=after)
     with _folder() as folder:
-        scene = Scene(Path(folder))
+        clear(database)
+        scene = Scene(Path(folder), database=database)
         scene.start()
         wrong = _stopped(scene, stop, pressed)
         if not pressed.struck:
@@ -86,19 +88,18 @@ def stopped_at(stop: Stop, at: int, *, after: bool) -> list[str]:
         wrong += [] if scene.run(Nth(), "store") else ["it died"]
         wrong += scene.check()
         wrong += ["a batch was canceled" for b in scene.sim.state()["batches"] if b["cancel_initiated_at"]]
-        scene.sim.close()
+        scene.end()
     return wrong
 
 
 def _stopped(scene: Scene, stop: Stop, pressed: Pressed) -> list[str]:
     """Let a process move the run until it is stopped; give what it leaves behind."""
     threads = set(threading.enumerate())
-    real = SQLiteStore(scene.path, clock=scene.clock)
-    api = FaultyAPI(scene.sim, pressed)
-    store = faulty_store(real, pressed)
-    flow: Workflow[Label] = Workflow(SPEC, store=store, clock=scene.clock)
-    flow._parts[SPEC.fingerprint] = scene.parts(store, api)
-    try:
+    with scene.opened() as real:
+        api = FaultyAPI(scene.sim, pressed)
+        store = faulty_store(real, pressed)
+        flow: Workflow[Label] = Workflow(SPEC, store=store, clock=scene.clock)
+        flow._parts[SPEC.fingerprint] = scene.parts(store, api)
         match stop:
             case "Ctrl-C":
                 with contextlib.suppress(KeyboardInterrupt):
@@ -108,8 +109,6 @@ def _stopped(scene: Scene, stop: Stop, pressed: Pressed) -> list[str]:
             case "cancelled task":
                 asyncio.run(_cancelled(flow, pressed))
         return _left(real, threads)
-    finally:
-        real._db.close()
 
 
 async def _cancelled(flow: Workflow[Label], pressed: Pressed) -> None:
@@ -134,7 +133,7 @@ def _called(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Progress]) -> No
     done.wait(5)
 
 
-def _left(store: SQLiteStore, threads: set[threading.Thread]) -> list[str]:
+def _left(store: Store, threads: set[threading.Thread]) -> list[str]:
     """Say what a stopped process left behind that it must not."""
     run = store.runs(name="run")[0]
     left = set(threading.enumerate()) - threads

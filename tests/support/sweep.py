@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +37,15 @@ from batchkit.watch import twins_of
 from batchkit.workflow import Workflow
 
 Target = Literal["store", "http"]
+MEMORY = ":memory:"
+"""A store in memory: whoever moves its run may fail, and nobody can take over from a process that died."""
+STORES_AND_WAYS = [
+    (place, way)
+    for place in ("file", "memory", "postgres")
+    for way in Way
+    if not (way.kills and place == "memory")
+]
+"""What a sweep takes, for the fixture `kept`: what is in memory dies with its process."""
 WORDS = ["fine", "fine", "flaky", "broken", "chatty", "overload", "sparse", "fine", "refused"]
 ROWS = [{"sku": f"S{n}", "word": word} for n, word in enumerate(WORDS)]
 """Three batches of three, then a resend, two escalations, and the retry of an answer that was broken off."""
@@ -47,7 +57,7 @@ class Scene:
     Args:
         folder: where the journal is, and the store's file.
         lives: how many processes were there before.
-        database: the address of a store on PostgreSQL to use instead of a file.
+        database: what to keep the store in instead of a file: memory, or the address of a store on PostgreSQL.
     """
 
     def __init__(self, folder: Path, *, lives: int = 0, database: str | None = None) -> None:
@@ -56,20 +66,37 @@ class Scene:
         self.sim = SimulatedAPI(model, seed=3, latency=Latency(60.0, 120.0), state=folder / "sim")
         self.clock = SimulatedClock(self.sim)
         self.lives = lives
+        self._memory: SQLiteStore | None = None
 
     def open(self) -> PostgresStore | SQLiteStore:
-        """Open the store, as another process would."""
+        """Open the store, as another process would; there is only one in memory."""
+        if self.database == MEMORY:
+            self._memory = self._memory or SQLiteStore(MEMORY, clock=self.clock)
+            return self._memory
         if self.database is not None:
             return PostgresStore(self.database, clock=self.clock)
         return SQLiteStore(self.path, clock=self.clock)
 
-    def start(self) -> None:
-        """Freeze the rows."""
+    @contextmanager
+    def opened(self) -> Iterator[PostgresStore | SQLiteStore]:
+        """Open the store, and let go of it without another word, as the end of a process does."""
         store = self.open()
         try:
-            Workflow(SPEC, store=store, clock=self.clock).start("run", ROWS, unlocked=True)
+            yield store
         finally:
-            store.close()
+            if store is not self._memory:
+                store._db.close()
+
+    def end(self) -> None:
+        """Let go of what outlives a process."""
+        self.sim.close()
+        if self._memory is not None:
+            self._memory.close()
+
+    def start(self) -> None:
+        """Freeze the rows."""
+        with self.opened() as store:
+            Workflow(SPEC, store=store, clock=self.clock).start("run", ROWS, unlocked=True)
 
     def parts(self, store: Store, api: Handler) -> Parts[Label]:
         """Put together what moves the run in one life: the same operations each time, but no nonce of an earlier life."""
@@ -93,34 +120,31 @@ class Scene:
 
     def run(self, faults: Nth, target: Target) -> bool:
         """Move the run in a process of its own until it is done; False where the process died."""
-        real = self.open()
-        store = faulty_store(real, faults) if target == "store" else real
-        api = FaultyAPI(self.sim, faults) if target == "http" else self.sim
-        parts = self.parts(store, api)
-        progress: Progress | None = None
-        try:
-            for _ in range(500):
-                wake = self.clock.now() + 60.0
-                try:
-                    progress = Mover(real.runs(name="run")[0], parts).advance()
-                except StoreError:
-                    pass
-                else:
-                    if progress.done:
-                        return True
-                    assert progress.wake_at is not None, progress.needs
-                    wake = progress.wake_at
-                self.clock.sleep(max(wake - self.clock.now(), 1.0))
-            raise AssertionError(f"it did not end: {progress}")
-        except Killed:
-            return False
-        finally:
-            real._db.close()
+        with self.opened() as real:
+            store = faulty_store(real, faults) if target == "store" else real
+            api = FaultyAPI(self.sim, faults) if target == "http" else self.sim
+            parts = self.parts(store, api)
+            progress: Progress | None = None
+            try:
+                for _ in range(500):
+                    wake = self.clock.now() + 60.0
+                    try:
+                        progress = Mover(real.runs(name="run")[0], parts).advance()
+                    except StoreError:
+                        pass
+                    else:
+                        if progress.done:
+                            return True
+                        assert progress.wake_at is not None, progress.needs
+                        wake = progress.wake_at
+                    self.clock.sleep(max(wake - self.clock.now(), 1.0))
+                raise AssertionError(f"it did not end: {progress}")
+            except Killed:
+                return False
 
     def check(self) -> list[str]:
         """Say what is not as it must be, counted at the provider."""
-        store = self.open()
-        try:
+        with self.opened() as store:
             run = store.runs(name="run")[0]
             tally = store.tally(run.id)
             batches = store.batches(BatchWhere())
@@ -139,20 +163,18 @@ class Scene:
                 "twins": not any(twins_of(batch) for batch in batches),
             }
             return [what for what, right in wrong.items() if not right]
-        finally:
-            store.close()
 
 
 @functools.cache
 def operations(target: Target, *, database: str | None = None) -> list[str]:
     """Name the operations of a run in which nothing fails."""
     with _folder() as folder:
-        _clear(database)
+        clear(database)
         scene, counted = Scene(Path(folder), database=database), Nth()
         scene.start()
         assert scene.run(counted, target)
         assert scene.check() == []
-        scene.sim.close()
+        scene.end()
         return counted.operations
 
 
@@ -162,12 +184,9 @@ def events() -> set[str]:
         scene = Scene(Path(folder))
         scene.start()
         assert scene.run(Nth(), "store")
-        scene.sim.close()
-        store = scene.open()
-        try:
+        scene.end()
+        with scene.opened() as store:
             return {str(result.event.value) for result in store.results(store.runs()[0].id, limit=1_000)}
-        finally:
-            store.close()
 
 
 def sweep(
@@ -195,7 +214,7 @@ def killed_afresh(
 def _one(
     folder: Path, target: Target, at: int, way: Way, *, fresh: bool = False, database: str | None = None
 ) -> list[str]:
-    _clear(database)
+    clear(database)
     if way.kills:
         if fresh:
             script = (
@@ -225,7 +244,7 @@ def _one(
         ended = scene.run(Nth(at, way, die=die_in_process), target)
     wrong = [] if ended else ["it died"]
     wrong += scene.check()
-    scene.sim.close()
+    scene.end()
     return wrong
 
 
@@ -236,11 +255,8 @@ def _schema() -> Mapping[str, Any]:
 
 
 def _frozen(scene: Scene) -> bool:
-    store = scene.open()
-    try:
+    with scene.opened() as store:
         return bool(store.runs(name="run"))
-    finally:
-        store.close()
 
 
 def die_at(folder: Path | str, target: Target, at: int, way: str, database: str | None) -> None:
@@ -253,8 +269,14 @@ def die_at(folder: Path | str, target: Target, at: int, way: str, database: str 
         os._exit(3)
 
 
-def _clear(database: str | None) -> None:
-    if database is not None:
+def named(database: str | None) -> str:
+    """Say where a store is kept."""
+    return {None: "in a SQLite file", MEMORY: "in memory"}.get(database, "on PostgreSQL")
+
+
+def clear(database: str | None) -> None:
+    """Make a store on a server empty: one in a file or in memory is a new one each time."""
+    if database is not None and database != MEMORY:
         empty(database)
 
 
