@@ -41,6 +41,7 @@ class Mutant:
 RULES = "tests/fault/test_protocol_rules.py::"
 DOUBT = "tests/unit/test_doubt_resolve.py::"
 SUBMITTER = "tests/unit/test_submitter.py::"
+TWINS = "tests/unit/test_twins.py::"
 
 MUTANTS: Sequence[Mutant] = (
     Mutant(
@@ -132,6 +133,13 @@ MUTANTS: Sequence[Mutant] = (
         "self.finding in {Finding.RUNNING, Finding.UNREADABLE, Finding.MISSING}",
         "self.finding in {Finding.RUNNING, Finding.UNREADABLE}",
         (f"{RULES}test_a_vanished_suspect_is_held_and_never_clean",),
+    ),
+    Mutant(
+        "a 404 to another workspace's key taken for vanished",
+        "suspects.py",
+        "away = elsewhere(batch.place, gateway.list(1).place)",
+        "away = False",
+        (f"{TWINS}test_a_suspect_that_a_key_of_another_workspace_does_not_find_has_not_vanished",),
     ),
     Mutant(
         "dismissing by this nonce only",
@@ -249,7 +257,7 @@ def main() -> int:
             began = time.monotonic()
             killer = tried(mutant, folder)
             survivors += [] if killer else [mutant.name]
-            print(f"{mutant.name:<42} {killer or 'SURVIVED'}  ({time.monotonic() - began:.0f} s)", flush=True)
+            print(f"{mutant.name:<52} {killer or 'SURVIVED'}  ({time.monotonic() - began:.0f} s)", flush=True)
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants killed")
     return 1 if survivors else 0
 
