@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -22,14 +22,20 @@ class Mapped:
     as_json: bool = False
 
 
-def check_columns(columns: Columns | None, *, key: str) -> None:
+def check_columns(columns: Columns | Iterable[str] | None, *, key: str) -> None:
     """Make sure that a map sends no two fields to one column, and none to the key.
 
     Raises:
-        UsageError: it does.
+        UsageError: it does, or it is no map.
     """
     if columns is None:
         return
+    if not isinstance(columns, Mapping):
+        named = [columns] if isinstance(columns, str) else columns
+        same = ", ".join(f"{name!r}: {name!r}" for name in named)
+        raise UsageError(
+            f"columns is a mapping of output field to column, not a {type(columns).__name__}: columns={{{same}}}"
+        )
     if not columns:
         raise UsageError(
             "columns={} promotes nothing; leave it out to send each field to the column of its name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from batchkit.errors import UsageError
 from batchkit.ids import Digest
 from batchkit.targets import Json, Promotion, RolledBack, Selection
 from batchkit.targets.mapping import Mapped, json_text, resolve, value_of
+from batchkit.targets.postgres import PostgresTarget
+from batchkit.targets.sqlite import SQLiteTarget
 from batchkit.targets.sqltext import Sql, identifier, joined, sql
 
 PROMOTION = Promotion(
@@ -147,3 +150,18 @@ def test_json_text_has_a_word_for_everything_or_refuses() -> None:
     for value in (math.nan, math.inf, -math.inf):
         with pytest.raises(ValueError, match="JSON"):
             json_text([value])
+
+
+@pytest.mark.parametrize(("target", "where"), [(SQLiteTarget, "catalog.db"), (PostgresTarget, "dbname=shop")])
+@pytest.mark.parametrize(
+    ("columns", "fix"),
+    [
+        (["category", "score"], "columns={'category': 'category', 'score': 'score'}"),
+        (("category",), "columns={'category': 'category'}"),
+        ("category", "columns={'category': 'category'}"),
+    ],
+)
+def test_columns_that_are_no_mapping_are_named(target: Any, where: str, columns: Any, fix: str) -> None:
+    """A list of columns, a tuple or one name is refused with the mapping that was meant."""
+    with pytest.raises(UsageError, match=re.escape(fix)):
+        target(where, "products", "sku", columns=columns)
