@@ -27,13 +27,15 @@ def _inside(folder: Path, page: Path) -> Iterator[None]:
     assert defaults is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(defaults, "entropy", random.Random(page.stem).randbytes)
+        patch.syspath_prepend(str(PROJECT / "examples"))
         patch.syspath_prepend(str(folder))
         os.chdir(folder)
         try:
             yield
         finally:
             os.chdir(before)
-            sys.modules.pop("catalog", None)
+            for name in ("catalog", "sqlalchemy_store"):
+                sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
