@@ -14,6 +14,7 @@ from batchkit.progress import EXIT_BROKEN, EXIT_MONEY, EXIT_PERSON
 
 __all__ = ["main"]
 
+_NOT_UNDERSTOOD = 2
 _INTERRUPTED = 130
 
 
@@ -29,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if given[:1] == ["simulate"]:
             return serve_simulator(given[1:])
-        options = make_parser().parse_args(given)
+        parser = make_parser()
+        if not given:
+            parser.print_help(sys.stderr)
+            return _NOT_UNDERSTOOD
+        options = parser.parse_args(given)
         code: int = options.verb(options)
         sys.stdout.flush()
     except BatchkitError as error:

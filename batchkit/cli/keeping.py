@@ -1,9 +1,10 @@
-"""Verbs for whoever keeps a store or takes one over: doctor, handoff, evalset."""
+"""Verbs for whoever keeps a store or takes one over: doctor, confirm, handoff, evalset."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,9 @@ from batchkit.errors import UsageError
 from batchkit.evalset import EvalRow, compare_rows, read_evalset
 from batchkit.layout import table
 from batchkit.progress import EXIT_DONE, EXIT_NOT_YET
-from batchkit.view import attach
+from batchkit.storage.postgres import PostgresStore
+from batchkit.storage.sqlite import SQLiteStore
+from batchkit.view import address_of, attach, open_existing
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -47,7 +50,8 @@ def _findings(found: Checkup) -> Iterator[str]:
         yield "damage  none"
     yield f"guard   {condition.held or 'it may send'}"
     if condition.held:
-        yield "        Nothing is sent until somebody confirms that no other copy goes on: store.confirm()"
+        yield "        Nothing is sent until somebody confirms that no other copy goes on:"
+        yield f"        python -m batchkit confirm {shlex.quote(condition.store)}"
     yield f"runs    {len(found.open):,} open, {found.closed:,} closed"
     for run in found.open:
         yield f"        {run.name}: {run.state}, {run.open:,} of {run.rows:,} rows open"
@@ -60,6 +64,22 @@ def _findings(found: Checkup) -> Iterator[str]:
     else:
         when = f"{moment(lock.at)} UTC"
         yield f"lock    {lock.spec[:6]} by {lock.by}, {when}, {lock.rows:,} rows, {lock.share:.0%}, eval set {lock.eval_set}"
+
+
+def confirm(options: argparse.Namespace) -> int:
+    """Let a store that looks copied or restored go on."""
+    store = open_existing(options.store)
+    assert isinstance(store, (SQLiteStore, PostgresStore))  # no other kind has an address
+    why = store.held()
+    store.confirm()
+    if options.json:
+        tell({"store": address_of(options.store), "was_held": why})
+    elif why:
+        say(f"it was held: {why}")
+        say("confirmed: it may send. What another copy may have sent is looked up first.")
+    else:
+        say("it was not held; nothing was changed")
+    return EXIT_DONE
 
 
 def handoff(options: argparse.Namespace) -> int:

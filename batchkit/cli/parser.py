@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
 from batchkit.cli import asking, keeping, looking, migrating, moving, telling
 from batchkit.deciding import DECISIONS
+
+DISTRIBUTION = "message-batchkit"
+"""What to ask `pip` for; the package is called otherwise."""
 
 Verb: TypeAlias = Callable[[argparse.Namespace], int]
 
@@ -19,6 +23,9 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m batchkit",
         description="Look at the runs of a store, ask for pause, cancel or money, undo a promotion, see a demo.",
         epilog="Exit codes: 0 done, 75 not yet, 3 a person is needed, 4 money, 1 broken.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s, {DISTRIBUTION} {version(DISTRIBUTION)}"
     )
     verbs = _Verbs(parser.add_subparsers(title="verbs", metavar="VERB", required=True))
     _looking(verbs)
@@ -156,6 +163,13 @@ def _keeping(verbs: _Verbs) -> None:
         "Check a store without changing it: damage, the guard against copies, open runs and doubts, the newest lock.",
     )
     verbs.json(doctor)
+
+    confirm = verbs.add(
+        "confirm",
+        keeping.confirm,
+        "Confirm that a store which looks copied or restored is the only one that goes on, so that it may send.",
+    )
+    verbs.json(confirm)
 
     handoff = verbs.add("handoff", keeping.handoff, "Write the folder that the next team needs.", run="one")
     handoff.add_argument("folder", metavar="FOLDER", type=Path, help="made if it does not exist")

@@ -19,7 +19,7 @@ from batchkit.errors import StoreError, StoreHeld
 
 _FIX: Final = (
     "Reading works; no batch is made or sent until you confirm that no other copy of this store goes on: "
-    "flow.store.confirm(). Where it was deleted to begin anew, the same. Batches that may have been sent by the other copy are then looked up before anything is sent again."
+    "flow.store.confirm(), or python -m batchkit confirm STORE. Where it was deleted to begin anew, the same. Batches that may have been sent by the other copy are then looked up before anything is sent again."
 )
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -521,8 +522,42 @@ def test_doctor_sees_a_copy_without_taking_it_for_the_store(made: Shop, run: Run
     code, text = run("doctor", copy)
     assert code == 3
     assert "guard   copy.db.guard is missing" in text
-    assert "store.confirm()" in text
+    assert f"python -m batchkit confirm {copy}" in text
     assert not (tmp_path / "copy.db.guard").exists()
+
+
+def test_a_copy_that_is_confirmed_may_send(made: Shop, run: Run, tmp_path: Path) -> None:
+    """`confirm` says why a store was held and lets it go on; said again, it changes nothing."""
+    copy = tmp_path / "copy.db"
+    shutil.copy(made.store, copy)
+    code, text = run("confirm", copy)
+    assert code == 0
+    assert "it was held: copy.db.guard is missing" in text
+    assert SQLiteStore(str(copy)).held() == ""
+    assert run("confirm", copy) == (0, "it was not held; nothing was changed\n")
+    assert json.loads(run("confirm", copy, "--json")[1]) == {"store": str(copy), "was_held": ""}
+
+
+def test_no_store_is_made_to_be_confirmed(run: Run, tmp_path: Path) -> None:
+    """A mistyped path is told, and stays without a file."""
+    code, _ = run("confirm", tmp_path / "no.db")
+    assert code == 1
+    assert not (tmp_path / "no.db").exists()
+
+
+def test_without_a_verb_the_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has to know of --help: all verbs are listed, and the exit code is that of what was not understood."""
+    assert main([]) == 2
+    told = capsys.readouterr().err
+    assert all(verb in told for verb in ("status", "rollback", "doctor", "demo"))
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version names the distribution, as `pip` knows it, and its version."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"python -m batchkit, message-batchkit {version('message-batchkit')}\n"
 
 
 def test_doctor_finds_damage(made: Shop, run: Run, tmp_path: Path) -> None:
