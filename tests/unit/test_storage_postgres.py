@@ -167,6 +167,43 @@ def test_a_connection_cut_in_mid_write_changes_nothing(store: PostgresStore, add
     assert the_run(opened).seq == opened.run.seq + 1  # taking the lease was one
 
 
+@pytest.mark.timeout(60, func_only=True)
+def test_a_copy_that_is_broken_off_keeps_nobody_waiting(store: PostgresStore) -> None:
+    """Ctrl-C while a COPY is not ended undoes the write at once, instead of waiting for the COPY's end for ever."""
+    opened = a_run(store)
+
+    def broken_off() -> None:
+        with store._db.write() as transaction:
+            transaction.script("UPDATE run SET seq = seq + 1")
+            copy = transaction._connection.cursor().copy(b"COPY stranger FROM STDIN")
+            copy.__enter__()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert store.freeze(opened.lease, [record(0)]) == 1
+
+
+def test_ctrl_c_just_before_a_commit_leaves_no_transaction(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between a write's last statement and its COMMIT undoes the write: nobody waits for what it had locked."""
+    opened = a_run(store)
+
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._db, "_commit", pressed)
+        with pytest.raises(
+            KeyboardInterrupt
+        ) as kept:  # what the write had at hand is kept as long as this is
+            store.freeze(opened.lease, [record(0)])
+    admin(store._db._info, "SET lock_timeout = '2s'; UPDATE batchkit.run SET seq = seq")
+    assert store.freeze(opened.lease, [record(0)]) == 1
+    assert kept.type is KeyboardInterrupt
+
+
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     """An address that nobody answers raises StoreError with its place, at once and without the password."""
     with pytest.raises(StoreError, match=r"jobs on .*cannot be reached") as caught:
