@@ -77,6 +77,14 @@ def fault(session: nox.Session) -> None:
 
 
 @nox.session
+def engines(session: nox.Session) -> None:
+    """Is anything lost or paid twice when an engine loses workers? Dask on PostgreSQL; two are killed as they settle."""
+    install(session, "tests", "engines")
+    given = session.posargs or ["--rows", "40000", "--batch-rows", "10000", "--engine", "dask", "--kill", "2"]
+    session.run("python", "benchmarks/workers.py", *given)
+
+
+@nox.session
 def contract(session: nox.Session) -> None:
     """Does every store, and every target, keep every promise, at full size? Prints stores × tests."""
     install(session, "tests")

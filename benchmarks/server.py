@@ -65,6 +65,11 @@ class Batches:
         data = [self.batch(name) for name in reversed(self._ids)]
         return {"data": data[:20], "has_more": False, "first_id": None, "last_id": None}
 
+    def paid(self) -> dict[str, int]:
+        """Say how many requests were taken, and how many of them for a row that had been asked already."""
+        numbers = [number_of(custom_id) for ids in list(self._ids.values()) for custom_id in ids]
+        return {"lines": len(numbers), "twice": len(numbers) - len(set(numbers))}
+
     def results(self, name: str) -> Iterator[bytes]:
         """Give the result lines, some at a time."""
         ids, tails = self._ids[name], self._tails
@@ -117,7 +122,9 @@ def _exchange(connection: socket.socket, stream: object) -> bool:
         got += n
     method, path = first[0].decode(), first[1].decode().partition("?")[0]
     parts = path.strip("/").split("/")[3:]
-    if method == "POST" and not parts:
+    if path == "/paid":
+        _answer(connection, dict(BATCHES.paid()))
+    elif method == "POST" and not parts:
         _answer(connection, BATCHES.create(body))
     elif not parts:
         _answer(connection, BATCHES.listed())

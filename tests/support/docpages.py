@@ -18,7 +18,7 @@ DOCS = PROJECT / "docs"
 
 NOT_RUN = (
     *("a fragment", "needs a clone", "needs a cluster", "needs a key"),
-    *("needs pandas", "needs fastapi", "needs PostgreSQL"),
+    *("needs Airflow", "needs pandas", "needs fastapi", "needs PostgreSQL"),
     *("runs until it is stopped", "waits for cron"),
 )
 """Why a block may stay unrun: the words of the comment above it, ``<!-- not run: needs a key -->``."""
