@@ -34,8 +34,9 @@ class Batches:
     def create(self, body: bytearray) -> dict[str, object]:
         """Take a batch."""
         name = f"msgbatch_{len(self._ids):024d}"
-        self._ids[name] = _ID.findall(body)
+        # In this order: who lists meanwhile must find all of what it finds.
         self._created[name] = _stamp(0)
+        self._ids[name] = _ID.findall(body)
         return self.batch(name)
 
     def batch(self, name: str) -> dict[str, object]:
@@ -62,7 +63,7 @@ class Batches:
 
     def listed(self) -> dict[str, object]:
         """Describe all batches, newest first."""
-        data = [self.batch(name) for name in reversed(self._ids)]
+        data = [self.batch(name) for name in reversed(list(self._ids))]
         return {"data": data[:20], "has_more": False, "first_id": None, "last_id": None}
 
     def paid(self) -> dict[str, int]:
