@@ -209,10 +209,10 @@ def test_of_two_workers_one_is_killed_and_the_other_finishes(
     assert worker.main(store) == 0
     said = capfd.readouterr().out
     assert said.endswith("requests paid twice: 0\nbalanced, and nothing was paid twice\n")
-    before, killed, after = said.partition("worker 1 was killed")
+    _, killed, after = said.partition("worker 1 was killed")
     assert killed
-    assert "worker 1 moved" in before
     assert "worker 1 moved" not in after
+    # On a slow machine one of them may have finished a run before the kill: only who is left is certain.
+    assert "worker 2 moved" in said
     for name in worker.RUNS:
-        assert f"worker 2 moved {name}: {worker.ROWS} of {worker.ROWS} rows closed" in after
         assert attach(store, name).progress.done
