@@ -7,8 +7,6 @@ agree exactly; until then no row is called missing.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -21,6 +19,7 @@ from batchkit.clock import LONGEST, Clock, SystemClock, to_come
 from batchkit.errors import LeaseLost, ProviderError, UsageError
 from batchkit.escalator import Escalator
 from batchkit.inhand import InHand
+from batchkit.lease import held, new_owner
 from batchkit.listing import server_time
 from batchkit.manifest import Manifest
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Tally
@@ -39,8 +38,6 @@ __all__ = ["Collected", "ResultCollector"]
 
 T = TypeVar("T")
 
-LEASE = 60.0
-"""Seconds a lease lives without a write."""
 MINUTE = 60.0
 DAY = 86_400.0
 KEPT_FOR = 29 * DAY
@@ -135,16 +132,13 @@ class ResultCollector(Generic[T]):
         if not found:
             raise UsageError(f"the store has no run {name!r}")
         run = found[0]
-        lease = self._store.acquire(run.id, f"fetch-{socket.gethostname()}-{os.getpid()}", LEASE)
-        if lease is None:
-            raise LeaseLost(f"{name!r} is moved by another process now; try again in a minute")
-        try:
+        with held(self._store, run.id, new_owner("fetch")) as lease:
+            if lease is None:
+                raise LeaseLost(f"{name!r} is moved by another process now; try again in a minute")
             self.poll(lease, run)
             for batch in self._store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.ENDED}))):
                 self.collect(lease, run, batch)
             self.twins(lease, run)
-        finally:
-            self._store.release(lease)
         return self._store.tally(run.id)
 
     def poll(self, lease: Lease, run: Run) -> float | None:

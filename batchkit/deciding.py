@@ -9,6 +9,7 @@ from batchkit.builder import RequestBuilder
 from batchkit.desks import stored_spec
 from batchkit.errors import LeaseLost, UsageError
 from batchkit.ids import BatchId, RemoteId
+from batchkit.lease import held, new_owner
 from batchkit.model import Batch, BatchWhere, Run
 from batchkit.remote import usable_id
 from batchkit.storage import Store
@@ -22,8 +23,6 @@ DECISIONS: Final[tuple[Decision, ...]] = (
     "give-up",
 )
 
-_TTL = 60.0
-
 
 def decide(
     store: Store,
@@ -32,7 +31,6 @@ def decide(
     decision: Decision,
     *,
     by: str,
-    owner: str,
     remote: str = "",
     force: bool = False,
 ) -> Batch:
@@ -44,7 +42,6 @@ def decide(
         batch: The batch's number, as the need names it.
         decision: What to do; :mod:`batchkit.holding` says what each does and when it is possible.
         by: Who decides.
-        owner: A name for the lease.
         remote: The remote batch's id; for ``adopt`` only.
         force: For ``declare-absent``: also before the grace is over, or with suspects that nobody opened.
 
@@ -65,10 +62,11 @@ def decide(
         known = ", ".join(str(one.id) for one in own if one.need is not None) or "none"
         raise UsageError(f"run {run.name!r} has no batch {batch}; held are: {known}")
     builder: RequestBuilder[Any] = RequestBuilder(stored_spec(store, run))
-    lease = store.acquire(run.id, owner, _TTL)
-    if lease is None:
-        raise LeaseLost(f"another process moves {run.name!r} now; nothing was changed. Try again in a minute")
-    try:
+    with held(store, run.id, new_owner("decision")) as lease:
+        if lease is None:
+            raise LeaseLost(
+                f"another process moves {run.name!r} now; nothing was changed. Try again in a minute"
+            )
         match decision:
             case "look-again":
                 return holding.look_again(store, lease, number)
@@ -80,5 +78,3 @@ def decide(
                 return holding.accept_missing(store, lease, number, builder, by=by)
             case "give-up":
                 return holding.give_up(store, lease, number, builder, by=by)
-    finally:
-        store.release(lease)

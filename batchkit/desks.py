@@ -19,6 +19,7 @@ from batchkit.judgements import (
     unsettled_judgements,
     write_judgement,
 )
+from batchkit.lease import held, new_owner
 from batchkit.model import DocKind, RowView, Run, Where
 from batchkit.reasons import Reason
 from batchkit.receipt import issue_receipt
@@ -28,12 +29,10 @@ from batchkit.spec import Spec, StoredSpec
 from batchkit.standing import scope_of
 from batchkit.states import RowState, RunState, outcome
 from batchkit.storage import Store
-from batchkit.storage.owner import this_process
 
 QUEUE_VERDICTS: Final = ("answer", "accept", "edit", "unanswerable", "reject", "send_back")
 """Verdicts of a human queue; ``edit`` is another word for ``answer``."""
 
-_TTL = 60.0
 _PAGE = 1_000
 _ANSWERED = frozenset({RowState.SUCCEEDED, RowState.UNCHANGED})
 
@@ -165,19 +164,16 @@ class QueueDesk:
     def _settle(self, *, receipt: bool) -> bool:
         if self._spec is None:
             return False
-        # A name of its own: another thread of this process may be moving the run under the process's.
-        lease = self._store.acquire(self._id, this_process("review"), _TTL)
-        if lease is None:
-            return False
         try:
-            run = settle_judgements(self._store, lease, self._fresh(), self._spec)
-            if receipt and run.state is RunState.CLOSED:
-                issue_receipt(self._store, run)
-            return True
+            with held(self._store, self._id, new_owner("review")) as lease:
+                if lease is None:
+                    return False
+                run = settle_judgements(self._store, lease, self._fresh(), self._spec)
+                if receipt and run.state is RunState.CLOSED:
+                    issue_receipt(self._store, run)
+                return True
         except LeaseLost:
             return False
-        finally:
-            self._store.release(lease)
 
     def undo(self, row: ReviewRow, *, by: str) -> int:
         """Take a person's answer back, unless it stands in a catalog by now."""

@@ -13,6 +13,7 @@ from batchkit.clock import Clock
 from batchkit.digests import page_digest
 from batchkit.errors import RowsChanged, SpecChanged, UsageError
 from batchkit.ids import ResultId, RowId, RunId, row_id
+from batchkit.lease import held, new_owner
 from batchkit.model import Lease, NewRun, OnDuplicate, Run, RunFacts, Seal, SourceRow, Where
 from batchkit.source import Freezer, Source
 from batchkit.spec import Spec
@@ -21,7 +22,6 @@ from batchkit.storage import Store
 
 T = TypeVar("T")
 
-_TTL = 60.0
 _LOOK_AGAIN = 2.0
 """Seconds between two looks at a run that another process freezes."""
 
@@ -38,7 +38,6 @@ class Freezing(Generic[T]):
     spec: Spec[T]
     builder: RequestBuilder[T]
     clock: Clock
-    owner: str
     options: Mapping[str, object]
     max_rows: int | None = None
     earlier: Sequence[RunId] = ()
@@ -75,37 +74,29 @@ def freeze(freezing: Freezing[T], run: Run, rows: Source) -> Run | None:
         DuplicateKeys: records of different content share a key.
         UsageError: the source has more than ``max_rows`` records, or cannot be read as rows.
     """
-    store = freezing.store
-    lease = _taken(freezing, run)
-    if lease is None:
-        return None
-    try:
-        run = _fresh(store, run)
-        if run.state is not RunState.FREEZING:
-            return None
-        run = _prepared(freezing, lease, run)
-        store.index_staged(lease, freezing.earlier)
-        try:
-            _fill(freezing, lease, run, rows)
-        except RowsChanged:
-            if not rows.again:
-                raise
-            run = _begun_again(freezing, lease, run)
-            _fill(freezing, lease, run, rows)
-        return _fresh(store, run)
-    finally:
-        store.release(lease)
-
-
-def _taken(freezing: Freezing[T], run: Run) -> Lease | None:
-    """Take the lease; wait for another process that freezes the same run, and give None once it has."""
-    while True:
-        lease = freezing.store.acquire(run.id, freezing.owner, _TTL)
-        if lease is not None:
-            return lease
-        if _fresh(freezing.store, run).state is not RunState.FREEZING:
-            return None
+    owner = new_owner("freeze")
+    while (run := _fresh(freezing.store, run)).state is RunState.FREEZING:
+        with held(freezing.store, run.id, owner) as lease:
+            if lease is not None:
+                return _frozen(freezing, lease, _fresh(freezing.store, run), rows)
         freezing.clock.sleep(_LOOK_AGAIN)
+    return None
+
+
+def _frozen(freezing: Freezing[T], lease: Lease, run: Run, rows: Source) -> Run | None:
+    """Freeze under the lease, unless another process did so just before it was taken."""
+    if run.state is not RunState.FREEZING:
+        return None
+    run = _prepared(freezing, lease, run)
+    freezing.store.index_staged(lease, freezing.earlier)
+    try:
+        _fill(freezing, lease, run, rows)
+    except RowsChanged:
+        if not rows.again:
+            raise
+        run = _begun_again(freezing, lease, run)
+        _fill(freezing, lease, run, rows)
+    return _fresh(freezing.store, run)
 
 
 def _prepared(freezing: Freezing[T], lease: Lease, run: Run) -> Run:

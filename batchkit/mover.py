@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 import attrs
@@ -11,9 +10,10 @@ import attrs
 from batchkit.canary import SETTLED, canary_verdict
 from batchkit.clock import Clock
 from batchkit.collector import Collected, ResultCollector
-from batchkit.errors import LeaseLost, ProviderError, StoreError
+from batchkit.errors import LeaseLost, ProviderError
 from batchkit.ids import RunId
 from batchkit.judgements import settle_judgements
+from batchkit.lease import held
 from batchkit.model import Batch, BatchWhere, Lease, Need, NewEvent, Run, RunFacts, Settled, Tally, Where
 from batchkit.modelcheck import CODE, OVERRULED
 from batchkit.progress import Progress
@@ -32,9 +32,6 @@ from batchkit.units import Hands
 from batchkit.watcher import watched_until
 
 T = TypeVar("T")
-
-TTL = 60.0
-"""Seconds a lease lives without a write."""
 
 _MINUTE = 60.0
 _PAGE = 5_000
@@ -108,36 +105,19 @@ class Mover(Generic[T]):
         def over() -> bool:
             return (stop is not None and stop()) or (until is not None and clock.monotonic() >= until)
 
-        owner = self._parts.owner()
-        lease: Lease | None = None
         try:
-            lease = self._store.acquire(self._run.id, owner, TTL)
-            if lease is None:
-                return self._not_ours()
-            # Read under the lease: what was read before may have moved since.
-            progress = self._moved(lease, self._fresh(), over, stop)
+            with held(self._store, self._run.id, self._parts.owner()) as lease:
+                if lease is None:
+                    return self._not_ours()
+                # Read under the lease: what was read before may have moved since.
+                progress = self._moved(lease, self._fresh(), over, stop)
         except LeaseLost:
             return self._not_ours()
-        finally:
-            try:
-                self._let_go(lease, owner)
-            except KeyboardInterrupt:
-                self._let_go(lease, owner)
-                raise
 
         # Whoever asked while the lease was held left it to us, and had written it down before we let go.
         if unheeded(self._store, self._fresh()):
             return attrs.evolve(progress, wake_at=self._store.now())
         return progress
-
-    def _let_go(self, lease: Lease | None, owner: str) -> None:
-        """Release the lease; also one that was taken by an `acquire` that was interrupted before it could say so."""
-        if lease is None:
-            with suppress(StoreError):
-                held = self._store.holder(self._run.id)
-                lease = held if held is not None and held.owner == owner else None
-        if lease is not None:
-            self._store.release(lease)
 
     def _moved(
         self, lease: Lease, before: Run, over: Callable[[], bool], stop: Callable[[], bool] | None

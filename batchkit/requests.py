@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
+from batchkit.lease import held, new_owner
 from batchkit.model import DocKind, Lease, Need, NewEvent, Run, RunFacts
 from batchkit.standing import scope_of
 from batchkit.states import RUN_TRANSITIONS, RunState
@@ -21,7 +22,7 @@ _GOES_TO: Final[dict[str, RunState]] = {
 _SEEN: Final = "requests_seen"
 
 
-def ask(store: Store, run: Run, what: Request, *, why: str, by: str, owner: str, ttl: float = 60.0) -> Run:
+def ask(store: Store, run: Run, what: Request, *, why: str, by: str) -> Run:
     """Write the request down; carry it out at once where nobody moves the run, else the mover does.
 
     Args:
@@ -30,18 +31,11 @@ def ask(store: Store, run: Run, what: Request, *, why: str, by: str, owner: str,
         what: What is asked.
         why: In the asker's words.
         by: Who asks.
-        owner: A name for the lease that nobody else uses, also in this process: a mover must not lose its own.
-        ttl: Seconds the lease lives without a write.
     """
     body = {"what": what, "why": why, "by": by, "at": store.now()}
     store.append(DocKind.REQUEST, scope_of(run.id), json.dumps(body).encode())
-    lease = store.acquire(run.id, owner, ttl)
-    if lease is None:
-        return run
-    try:
-        return carry_out(store, lease, store.runs(name=run.name)[0])
-    finally:
-        store.release(lease)
+    with held(store, run.id, new_owner("request")) as lease:
+        return run if lease is None else carry_out(store, lease, store.runs(name=run.name)[0])
 
 
 def carry_out(store: Store, lease: Lease, run: Run) -> Run:

@@ -43,7 +43,6 @@ class Starter(Generic[T]):
     store: Store
     spec: Spec[T]
     clock: Clock
-    owner: str
 
     def start(
         self,
@@ -84,7 +83,6 @@ class Starter(Generic[T]):
             spec=self.spec,
             builder=builder,
             clock=self.clock,
-            owner=self.owner,
             options=noted,
             max_rows=max_rows,
             earlier=earlier,

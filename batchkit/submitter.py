@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -35,6 +34,7 @@ from batchkit.errors import (
 )
 from batchkit.freezing import Freezing, frozen
 from batchkit.ids import Nonce, RowId
+from batchkit.lease import held, new_owner
 from batchkit.listing import PAGE as LIST_PAGE
 from batchkit.model import (
     Batch,
@@ -67,8 +67,6 @@ T = TypeVar("T")
 
 MINUTE = 60.0
 TWO_DAYS = 172_800.0
-LEASE = 60.0
-"""Seconds a lease lives without a write."""
 
 
 class ChunkedSubmitter(Generic[T]):
@@ -313,29 +311,24 @@ class ChunkedSubmitter(Generic[T]):
         spec = self._builder.spec
         if not isinstance(spec, Spec):
             raise UsageError("rows are frozen by a Spec's contract; this builder has only a stored spec")
-        owner = f"submit-{socket.gethostname()}-{os.getpid()}"
         freezing = Freezing(
             store=self._store,
             spec=spec,
             builder=self._builder,
             clock=self._clock,
-            owner=owner,
             options={},
             go_on="submit({name!r}, the rows it was started with)",
         )
         run = frozen(freezing, name, records(rows))
-        lease = self._store.acquire(run.id, owner, LEASE)
-        if lease is None:
-            raise LeaseLost(f"{name!r} is moved by another process now; try again in a minute")
-        try:
+        with held(self._store, run.id, new_owner("submit")) as lease:
+            if lease is None:
+                raise LeaseLost(f"{name!r} is moved by another process now; try again in a minute")
             self.recover(lease, run)
             self.resolve(lease, run)
             while (sent := self.send(lease, run, cap=cap)).batch is not None and sent.need is None:
                 pass
             if sent.need is not None:
                 raise NeedsPerson(f"{sent.need.why}. {sent.need.fix}")
-        finally:
-            self._store.release(lease)
         return self._store.batches(BatchWhere(run=run.id))
 
     # ---------------------------------------------------------------- after a death, and in doubt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +24,6 @@ from batchkit.standing import Cap, find_run, progress_of, read_events, scope_of,
 from batchkit.states import Outcome, RunState
 from batchkit.storage import Store
 from batchkit.storage.opening import open_store, shown
-from batchkit.storage.owner import this_process
 
 if TYPE_CHECKING:
     from batchkit.bill import Bill
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", default=Any)
 
-_asked = itertools.count(1)
 
 FAILURES = frozenset({Outcome.ERRORED, Outcome.EXPIRED, Outcome.QUARANTINED, Outcome.CANCELED})
 
@@ -178,13 +175,11 @@ class RunView(Generic[T]):
         """
         from batchkit.deciding import decide
 
-        owner = this_process(f"request-{next(_asked)}")
-        decide(self._store, self.record, batch, decision, by=by, owner=owner, remote=remote, force=force)
+        decide(self._store, self.record, batch, decision, by=by, remote=remote, force=force)
         return self.progress
 
     def _request(self, what: Request, why: str, by: str) -> None:
-        owner = this_process(f"request-{next(_asked)}")
-        ask(self._store, self.record, what, why=why, by=by, owner=owner)
+        ask(self._store, self.record, what, why=why, by=by)
 
     def _metadata(self) -> tuple[str, ...]:
         if self._spec is not None:

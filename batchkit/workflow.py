@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
@@ -20,6 +20,7 @@ from batchkit.errors import UsageError
 from batchkit.escalator import Escalator
 from batchkit.events import Teller
 from batchkit.ids import Digest, RunId
+from batchkit.lease import new_owner
 from batchkit.model import Event, OnDuplicate
 from batchkit.model import Run as RunRecord
 from batchkit.money import Budget, Price
@@ -35,7 +36,6 @@ from batchkit.start import Slice, Starter, check_plain_name
 from batchkit.states import RunState
 from batchkit.storage import Store
 from batchkit.storage.opening import open_store
-from batchkit.storage.owner import this_process
 from batchkit.submitter import ChunkedSubmitter
 from batchkit.units import Hands
 from batchkit.validator import Validator
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from batchkit.run import Run
 
 T = TypeVar("T", default=Any)
-
-_holders = itertools.count(1)
 
 
 class Workflow(Generic[T]):
@@ -188,7 +186,7 @@ class Workflow(Generic[T]):
             submitter=submitter,
             collector=collector,
             clock=self.clock,
-            owner=self._owner,
+            owner=partial(new_owner, "mover"),
             warn_at=self._budget.warn_at if self._budget is not None else (),
             where=self.where,
             hands=self._hands,
@@ -375,11 +373,7 @@ class Workflow(Generic[T]):
         return self._handle(self._starter(spec).start(name, rows, options=options), spec)
 
     def _starter(self, spec: Spec[T]) -> Starter[T]:
-        return Starter(store=self.store, spec=spec, clock=self.clock, owner=self._owner())
-
-    def _owner(self) -> str:
-        """Name a holder of a lease: another for every pass, so that two threads of a process keep apart."""
-        return this_process(f"mover-{next(_holders)}")
+        return Starter(store=self.store, spec=spec, clock=self.clock)
 
     def _handle(self, record: RunRecord, spec: Spec[T]) -> Run[T]:
         from batchkit.run import Run

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
+from interrupts import Pressed, ctrl_c
 from pydantic import BaseModel
 
 from batchkit import Contract, Prompt, RequestBuilder, Spec, Tier
@@ -15,6 +16,7 @@ from batchkit.states import BatchState, RowState
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter
 from batchkit.testing import SimulatedAPI, SimulatedClock, fixed_model, simulated_client
+from batchkit.testing.faults import faulty_store
 
 ROWS = [{"sku": f"S{n}", "word": f"word {n}"} for n in range(25)]
 
@@ -24,10 +26,11 @@ class Label(BaseModel):
 
 
 class Alone:
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, pressed: Pressed | None = None, **limits: Any) -> None:
         self.api = SimulatedAPI(fixed_model('{"color": "red"}'))
         self.clock = SimulatedClock(self.api)
-        self.store = SQLiteStore(clock=self.clock)
+        self.real = SQLiteStore(clock=self.clock)
+        self.store = faulty_store(self.real, pressed) if pressed is not None else self.real
         self.spec = Spec(
             Contract(Label), Prompt("{word}"), key="sku", tiers=[Tier("claude-haiku-4-5", max_tokens=50)]
         )
@@ -138,3 +141,26 @@ def test_a_stored_spec_sends_but_does_not_judge() -> None:
         ResultCollector(alone.store, client, builder=stored)
     with pytest.raises(UsageError, match="stored spec"):
         ChunkedSubmitter(alone.store, client, builder=stored).submit("labels", ROWS)
+
+
+def _sent_and_fetched(alone: Alone) -> None:
+    alone.submitter.submit("labels", ROWS)
+    alone.clock.sleep(90_000)
+    alone.collector.fetch("labels")
+
+
+def test_ctrl_c_at_any_operation_leaves_no_lease() -> None:
+    """Stopped anywhere, also as the lease is taken or given back, submit and fetch go on in the same second."""
+    counted = Pressed(None, ctrl_c, after=False)
+    _sent_and_fetched(Alone(counted))
+    assert counted.operations.count("acquire") == counted.operations.count("release") == 3
+    for after in (False, True):
+        for at in range(1, len(counted.operations) + 1):
+            alone = Alone(Pressed(at, ctrl_c, after=after))
+            with pytest.raises(KeyboardInterrupt):
+                _sent_and_fetched(alone)
+            where = (counted.operations[at - 1], at, after)
+            assert [run.id for run in alone.real.runs() if alone.real.holder(run.id)] == [], where
+            _sent_and_fetched(alone)
+            assert alone.collector.fetch("labels").in_state(RowState.SUCCEEDED) == 25, where
+            assert set(alone.api.bill().times_paid().values()) == {1}, where

@@ -187,7 +187,7 @@ class History:
         run = self.run()
         if run.state is RunState.PAUSED:
             self.held += 1
-            ask(self.store, run, "unpause", why="looked at", by="operator", owner="operator")
+            ask(self.store, run, "unpause", why="looked at", by="operator")
         held = self.store.batches(BatchWhere(run=run.id, states=frozenset({BatchState.HELD})))
         for batch in held:
             lease = self.store.acquire(run.id, "operator", 60.0)
