@@ -93,9 +93,9 @@ def declare_absent(
             f"batch {batch} may be {', '.join(suspects)}, which nobody has opened. Look at the provider's console first; "
             "to say so anyway: force=True"
         )
-    watch = Watch(
-        until=(trail.last or store.now()) + LENGTH, suspects=trail.suspects, overruled=frozenset(suspects)
-    )
+    # Where no reading told the server's time, the store's clock must do: it may have been set back since the send.
+    told = trail.dated if trail.dated is not None else max(store.now(), held.deadline)
+    watch = Watch(until=told + LENGTH, suspects=trail.suspects, overruled=frozenset(suspects))
     event = NewEvent(
         kind="doubt.declared_absent",
         severity="warn",

@@ -13,6 +13,8 @@ from batchkit.ids import BatchId, RemoteId
 from batchkit.reasons import Reason
 from batchkit.states import BatchState, RowState
 from batchkit.testing import Dropped, Handler, Request, Response
+from batchkit.testing.faults import JumpyClock
+from batchkit.watch import LENGTH, watch_of
 
 
 def without_list(rig: Rig, *, effect: bool) -> BatchId:
@@ -73,6 +75,19 @@ def test_declared_absent_rows_go_out_again() -> None:
     assert moved.reserved == reserved
     assert "watch" in moved.notes
     assert rig.tally.in_state(RowState.PENDING) == 10
+
+
+def test_what_was_declared_absent_without_a_reading_is_watched_after_the_clock_was_set_back() -> None:
+    """No reading told the server's time and the clock was set back by two days: the watch still lasts its 25 hours."""
+    rig = Rig(10)
+    rig.store._clock = clock = JumpyClock(rig.clock)
+    batch = without_list(rig, effect=False)
+    rig.clock.sleep(3_600)
+    clock.jump(-172_800)
+    moved = declare_absent(rig.store, rig.take(), batch, by="me", force=True)
+    watch = watch_of(moved)
+    assert watch is not None
+    assert watch.until >= moved.deadline + LENGTH
 
 
 def test_an_open_suspect_is_shown_before_absence_is_declared() -> None:
