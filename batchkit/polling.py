@@ -137,7 +137,9 @@ class Poller:
         misses = misses + 1 if isinstance(misses, int) else 1
         notes = {**batch.notes, "missing_since": since, "misses": misses}
         if at - since >= DAY and misses >= MISSES:
-            hold(self._store, lease, batch, "batch.missing", "the API has not known it for 24 hours", notes)
+            place = batch.place.workspace or "its own"
+            why = f"the API has not known it for 24 hours: either it was deleted, or the key opens another workspace than {place}"
+            hold(self._store, lease, batch, "batch.missing", why, notes)
             return True
         self._stay(lease, batch, notes)
         self._next_look[batch.id] = now + 300.0 * (0.8 + 0.4 * self._rng.random())

@@ -354,7 +354,7 @@ def test_a_404_on_a_running_batch_is_transient() -> None:
 
 
 def test_a_404_for_a_day_is_held() -> None:
-    """After 24 hours of not being known, a person decides; the rows stay with their batch."""
+    """After 24 hours of not being known, a person decides, who is told whose key it takes; no row leaves its batch."""
     rig = Rig(5)
     batch = rig.send().batch
     assert batch is not None
@@ -364,6 +364,8 @@ def test_a_404_for_a_day_is_held() -> None:
     assert held.state is BatchState.HELD
     assert held.need is not None
     assert held.need.code == "batch.missing"
+    assert f"the key opens another workspace than {held.place.workspace}" in held.need.why
+    assert held.place.workspace.startswith("wrkspc_")
     assert rig.tally.in_state(RowState.SUBMITTED) == 5
 
 
