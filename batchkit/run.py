@@ -18,6 +18,7 @@ from batchkit.view import RunView
 if TYPE_CHECKING:
     from batchkit.audit import Audit
     from batchkit.evalset import EvalSet
+    from batchkit.model import Run as RunRecord
     from batchkit.targets import Promotion, Target
     from batchkit.workflow import Workflow
 
@@ -27,9 +28,9 @@ T = TypeVar("T", default=Any)
 class Run(RunView[T], Generic[T]):
     """One durable pass of one spec over a set of rows, with everything that moves it."""
 
-    def __init__(self, flow: Workflow[T], name: str, *, spec: Spec[T]) -> None:
-        """Handle the run of this name under the spec it was started with."""
-        super().__init__(flow.store, name, spec=spec, where=flow.where)
+    def __init__(self, flow: Workflow[T], record: RunRecord, *, spec: Spec[T]) -> None:
+        """Handle this run under the spec it was started with."""
+        super().__init__(flow.store, record, spec=spec, where=flow.where)
         self._flow = flow
         self._spec: Spec[T] = spec
 

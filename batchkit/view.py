@@ -41,19 +41,21 @@ FAILURES = frozenset({Outcome.ERRORED, Outcome.EXPIRED, Outcome.QUARANTINED, Out
 class RunView(Generic[T]):
     """One run of a store, for reading and for requests that whoever moves the run carries out."""
 
-    def __init__(self, store: Store, name: str, *, spec: Spec[T] | None = None, where: str = "") -> None:
-        """Look at the run of this name; of a series the newest.
+    def __init__(
+        self, store: Store, run: str | RunRecord, *, spec: Spec[T] | None = None, where: str = ""
+    ) -> None:
+        """Look at this run.
 
         Args:
             store: the store.
-            name: the run's or the series' name.
+            run: the run, or its name, or the name of a series, of which the newest run is taken.
             spec: with it, outputs come in the contract's type.
             where: the store's path or address, for the commands that are shown.
 
         Raises:
-            UsageError: there is no such run.
+            UsageError: there is no run of this name.
         """
-        record = find_run(store, name)
+        record = find_run(store, run) if isinstance(run, str) else run
         self._store = store
         self._spec = spec
         self._where = where

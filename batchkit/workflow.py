@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
@@ -40,7 +40,7 @@ from batchkit.submitter import ChunkedSubmitter
 from batchkit.units import Hands
 from batchkit.validator import Validator
 from batchkit.view import address_of
-from batchkit.working import advance_each, movable_runs, work
+from batchkit.working import advance_each, due_runs, judged_runs, work
 
 if TYPE_CHECKING:
     import anthropic
@@ -283,8 +283,7 @@ class Workflow(Generic[T]):
         A closed run is among them while people's answers to it are not settled, and once it is time to look
         whether a second copy of one of its batches turned up. Of a run that it cannot judge the log says so, once.
         """
-        movable = movable_runs(self.store, self.spec, self._left_alone)
-        return [self._handle(record, spec) for record, spec in movable]
+        return self._movable(due_runs(self.store)[0])
 
     def advance_all(self) -> list[Progress]:
         """Make one pass over every open run. Where one raises, the others are moved before that is raised."""
@@ -294,10 +293,10 @@ class Workflow(Generic[T]):
         """Move every open run until told to stop. SIGTERM finishes the pass in hand and leaves.
 
         Args:
-            stop: asked between passes; true ends the work.
+            stop: asked between passes, and once a second within one; true ends the work.
             idle: seconds to sleep at most while there is nothing to do.
         """
-        work(self, stop=stop, idle=idle)
+        work(self, self._movable, stop=stop, idle=idle)
 
     def preview(self, rows: object, *, tier: int = 0) -> Preview:
         """Give the exact request of the first row that would be sent, its tokens and worst cost. Sends nothing.
@@ -375,12 +374,16 @@ class Workflow(Generic[T]):
     def _starter(self, spec: Spec[T]) -> Starter[T]:
         return Starter(store=self.store, spec=spec, clock=self.clock)
 
+    def _movable(self, runs: Sequence[RunRecord]) -> list[Run[T]]:
+        judged = judged_runs(self.store, runs, self.spec, self._left_alone)
+        return [self._handle(record, spec) for record, spec in judged]
+
     def _handle(self, record: RunRecord, spec: Spec[T]) -> Run[T]:
         from batchkit.run import Run
 
         if self._budget is not None:
             record_budget(self.store, self._budget)
-        return Run(self, record.name, spec=spec)
+        return Run(self, record, spec=spec)
 
     def __repr__(self) -> str:
         """Say which spec and which store."""

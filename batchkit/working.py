@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from batchkit.clock import Clock
 from batchkit.display import interrupted
 from batchkit.errors import BatchkitError, SpecChanged
 from batchkit.ids import RunId
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("batchkit")
 _STEP = 1.0
-"""Seconds between two looks at the stop sign while there is nothing to do."""
+"""Seconds between two looks at the stop sign, while there is nothing to do and within a pass."""
 
 
 def due_runs(store: Store) -> tuple[list[Run], float | None]:
@@ -57,29 +58,48 @@ def due_runs(store: Store) -> tuple[list[Run], float | None]:
     return due, min(later, default=None)
 
 
-def movable_runs(store: Store, code: Spec[T], told: set[RunId]) -> list[tuple[Run, Spec[T]]]:
-    """Give the runs in which a mover finds something to do now and that this code can judge, each with its spec.
+def free_runs(store: Store, due: Sequence[Run]) -> tuple[list[Run], float | None]:
+    """Give those of the runs that nobody holds, and when the first lease of the others ends if nothing renews it.
 
-    Those that it cannot judge are left to who can, with a word in the log for each that is not among the ``told``.
+    Who moves a run writes all the time. To try for its lease, or to count its rows, every time somebody else
+    looks at it would cost more than the look is worth.
     """
-    movable: list[tuple[Run, Spec[T]]] = []
-    for run in due_runs(store)[0]:
+    free: list[Run] = []
+    until: list[float] = []
+    for run in due:
+        lease = store.holder(run.id)
+        free.append(run) if lease is None else until.append(lease.until)
+    return free, min(until, default=None)
+
+
+def judged_runs(
+    store: Store, runs: Sequence[Run], code: Spec[T], told: set[RunId]
+) -> list[tuple[Run, Spec[T]]]:
+    """Give those of the runs that this code can judge, each with its spec.
+
+    The others are left to who can, with a word in the log for each that is not among the ``told``.
+    """
+    judged: list[tuple[Run, Spec[T]]] = []
+    for run in runs:
         try:
-            movable.append((run, recall_spec(store, run.spec, code)))
+            judged.append((run, recall_spec(store, run.spec, code)))
         except SpecChanged as error:
             if run.id not in told:
                 told.add(run.id)
                 _LOG.warning("run %r is left alone: %s", run.name, error)
-    return movable
+    return judged
 
 
 def advance_each(
     runs: Sequence[Movable[Any]],
     *,
     stop: Callable[[], bool] | None = None,
+    midway: Callable[[], bool] | None = None,
     show: Callable[[Progress], None] | None = None,
 ) -> list[Progress]:
     """Make one pass over each run, and show each pass; one that raises keeps no other from its turn.
+
+    ``stop`` is asked between passes, ``midway`` within them.
 
     Raises:
         BatchkitError: the first that a pass raised, after the last pass.
@@ -88,7 +108,7 @@ def advance_each(
     failed: BatchkitError | None = None
     for run in runs:
         try:
-            made.append(run.advance(stop=stop))
+            made.append(run.advance(stop=midway))
         except BatchkitError as error:
             failed = failed or error
         else:
@@ -101,21 +121,55 @@ def advance_each(
     return made
 
 
-def work(flow: Workflow[Any], *, stop: Callable[[], bool] | None, idle: float) -> None:
-    """Move every open run of the workflow's store; return when ``stop`` says so or SIGTERM arrives."""
+def work(
+    flow: Workflow[Any],
+    movable: Callable[[Sequence[Run]], Sequence[Movable[Any]]],
+    *,
+    stop: Callable[[], bool] | None,
+    idle: float,
+) -> None:
+    """Move every open run of the workflow's store; return when ``stop`` says so or SIGTERM arrives.
+
+    Args:
+        flow: The workflow.
+        movable: Gives handles for those of some runs that the workflow can move.
+        stop: Asked between passes, and now and then within one.
+        idle: Seconds to sleep at most while there is nothing to do.
+    """
+    store = flow.store
     with _terminated() as terminated:
 
         def over() -> bool:
             return terminated.is_set() or (stop is not None and stop())
 
         while not over():
-            idle_until = flow.clock.now() + idle
-            made = advance_each(flow.open_runs(), stop=over, show=flow.on_progress)
+            due, later = due_runs(store)
+            free, until = free_runs(store, due)
+            midway = _midway(over, terminated, flow.clock)
+            made = advance_each(movable(free), stop=over, midway=midway, show=flow.on_progress)
             if not any(progress.moved for progress in made) and not over():
-                wakes = [idle_until, due_runs(flow.store)[1], *(progress.wake_at for progress in made)]
-                _doze(flow, min(at for at in wakes if at is not None) - flow.clock.now(), over)
+                wakes = [later, until, *(progress.wake_at for progress in made)]
+                now = store.now()
+                _doze(flow, min([idle, *(at - now for at in wakes if at is not None)]), over)
         if terminated.is_set():
             interrupted(flow.where)
+
+
+def _midway(stop: Callable[[], bool], at_once: threading.Event, clock: Clock) -> Callable[[], bool]:
+    """Give what a pass may ask for every few hundred rows: ``stop``, once a second and no more once it said yes.
+
+    Whether any run of the store is open, say, takes longer to tell than those rows take.
+    """
+    asked, said = clock.monotonic(), False
+
+    def ask() -> bool:
+        nonlocal asked, said
+        if not said and clock.monotonic() - asked >= _STEP:
+            said = stop()
+            asked = clock.monotonic()
+        return said or at_once.is_set()
+
+    return ask
 
 
 def _doze(flow: Workflow[Any], seconds: float, over: Callable[[], bool]) -> None:

@@ -210,6 +210,7 @@ def main() -> int:
     parser.add_argument(
         "--movers", type=int, default=0, help="processes that call flow.work(), a run for each"
     )
+    parser.add_argument("--runs", type=int, default=0, help="cut the rows into so many runs instead")
     parser.add_argument(
         "--kill", type=int, default=0, help="kill so many of Dask's workers while they settle"
     )
@@ -220,7 +221,7 @@ def main() -> int:
         mover()
         return 0
     path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    runs = options.movers or 1
+    runs = options.runs or options.movers or 1
     report: dict[str, Any] = {"rows": options.rows, "runs": runs, "load": round(os.getloadavg()[0], 1)}
     with keeping(options.file) as (where, server_cpu), meter.serving() as url:
         os.environ |= {
