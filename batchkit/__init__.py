@@ -66,6 +66,7 @@ from batchkit.storage.postgres import PostgresStore
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.submitter import ChunkedSubmitter, Sent
 from batchkit.targets import Json, Promotion, Target
+from batchkit.targets.callable import CallableTarget, Change
 from batchkit.targets.postgres import PostgresTarget
 from batchkit.targets.sqlite import SQLiteTarget
 from batchkit.tier import Tier
@@ -85,6 +86,8 @@ __all__ = [
     "BillLine",
     "Budget",
     "BudgetPaused",
+    "CallableTarget",
+    "Change",
     "ChunkedSubmitter",
     "Clock",
     "Collected",

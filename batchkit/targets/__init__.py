@@ -2,7 +2,8 @@
 
 A promotion takes staged rows to named columns of an existing table, all in one transaction, and keeps
 what stood there before, so that it can be undone. Every sentence below is a test in
-:class:`batchkit.testing.TargetContract`.
+:class:`batchkit.testing.TargetContract`. Those that a target keeps without a transaction, page by page, are in
+:class:`batchkit.testing.EveryTargetContract`.
 
 Words: a staged row is *written* (the catalog row was changed, or inserted), *unchanged* (the catalog
 held these very values), a *conflict* (the catalog row is no longer what was read, ``catalog.stale``, or

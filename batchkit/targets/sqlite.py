@@ -38,7 +38,12 @@ from batchkit.targets.sqltext import sql
 from batchkit.targets.stack import choose, find, summed
 
 
-def _absolute(path: str | os.PathLike[str]) -> Path:
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Give the path of a database file, wherever the process goes.
+
+    Raises:
+        UsageError: it is no path of a file.
+    """
     if str(path) == ":memory:" or "://" in str(path):
         raise UsageError(f"{str(path)!r}: a SQLite catalog is a file; give its path")
     return Path(path).absolute()
@@ -68,7 +73,7 @@ class SQLiteTarget:
         UsageError: arguments that cannot work.
     """
 
-    where: Path = attrs.field(converter=_absolute)
+    where: Path = attrs.field(converter=absolute)
     table: str
     key: str
     columns: Columns | None = attrs.field(default=None, kw_only=True)

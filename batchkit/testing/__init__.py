@@ -17,12 +17,14 @@ from batchkit.testing.simulator import Handler, SimulatedAPI
 
 if TYPE_CHECKING:
     from batchkit.testing.store_contract import StoreContract as StoreContract
+    from batchkit.testing.target_contract import EveryTargetContract as EveryTargetContract
     from batchkit.testing.target_contract import TargetContract as TargetContract
 
 __all__ = [
     "Answer",
     "Bill",
     "Dropped",
+    "EveryTargetContract",
     "FakeClock",
     "Handler",
     "Latency",
@@ -41,7 +43,11 @@ __all__ = [
     "simulated_client",
 ]
 
-_CONTRACTS = {"StoreContract": "store_contract", "TargetContract": "target_contract"}
+_CONTRACTS = {
+    "EveryTargetContract": "target_contract",
+    "StoreContract": "store_contract",
+    "TargetContract": "target_contract",
+}
 
 
 def __getattr__(name: str) -> Any:

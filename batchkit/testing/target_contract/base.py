@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from batchkit.ids import Digest
-from batchkit.targets import Note, OutputField, StagedRow
+from batchkit.targets import Note, OutputField, Promotion, StagedRow
 from batchkit.testing.target_catalogs import TargetCatalog
 
 FIELDS = ("category", "score", "features")
@@ -52,6 +52,12 @@ def staged(
 ) -> StagedRow:
     """Give a staged row."""
     return StagedRow(key, {"category": category, "score": score, "features": ["a", "b"]}, guard or {}, answer)
+
+
+def counts(promotion: Promotion) -> dict[str, int]:
+    """Give how many staged rows became what."""
+    names = ("written", "inserted", "unchanged", "conflict", "absent", "held_back")
+    return {name: getattr(promotion, name) for name in names}
 
 
 class TargetCase:

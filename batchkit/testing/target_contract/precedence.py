@@ -100,13 +100,6 @@ class PrecedenceContract(TargetCase):
         )
         assert catalog.read()["a"]["category"] == "mine"
 
-    def test_a_row_that_was_inserted_is_not_written_over(self, catalog: TargetCatalog) -> None:
-        """A row that a newer answer brought into the catalog is not changed by an older one."""
-        target = catalog.target(missing="insert")
-        target.promote(note("one", run="child"), [staged("a", "Adapters", answer=2)])
-        assert target.promote(note("two", run="parent"), [staged("a", "Chargers", answer=1)]).conflict == 1
-        assert catalog.read()["a"]["category"] == "Adapters"
-
     def test_other_columns_are_not_contested(self, catalog: TargetCatalog) -> None:
         """A newer answer in other columns does not stand in the way."""
         catalog.insert("a", title="old", category="old")

@@ -10,7 +10,7 @@ import pytest
 from batchkit.errors import UsageError
 from batchkit.targets import Promotion, StagedRow
 from batchkit.testing.target_catalogs import TargetCatalog
-from batchkit.testing.target_contract.base import TargetCase, digest, note, staged
+from batchkit.testing.target_contract.base import TargetCase, counts, digest, note, staged
 
 
 class RepeatContract(TargetCase):
@@ -96,11 +96,9 @@ class RepeatContract(TargetCase):
         """A dry run gives the counts that the promotion then has."""
         catalog.insert("a")
         rows = [staged("a"), staged("b")]
-        for missing in ("report", "insert"):
-            target = catalog.target(missing=missing)
-            tried, done = target.promote(note(), rows, dry_run=True), target.promote(note(), rows)
-            names = ("written", "inserted", "unchanged", "conflict", "absent", "held_back")
-            assert [getattr(tried, n) for n in names] == [getattr(done, n) for n in names]
+        target = catalog.target()
+        tried, done = target.promote(note(), rows, dry_run=True), target.promote(note(), rows)
+        assert counts(tried) == counts(done)
 
     def test_dry_run_cannot_be_undone(self, catalog: TargetCatalog) -> None:
         """There is nothing to roll back or to list of a dry run's written rows."""

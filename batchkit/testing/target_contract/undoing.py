@@ -23,12 +23,6 @@ class RollbackContract(TargetCase):
         assert (undone.promotions, undone.restored, undone.conflicts) == ((promotion.id,), 2, ())
         assert catalog.read() == {**before, "a": {**before["a"], "title": "edited since"}}
 
-    def test_rollback_deletes_what_was_inserted(self, catalog: TargetCatalog) -> None:
-        """A rollback deletes the rows that the promotion inserted."""
-        promotion = catalog.target(missing="insert").promote(note(), [staged("a")])
-        assert promotion.rollback().deleted == 1
-        assert catalog.read() == {}
-
     def test_rollback_without_arguments_takes_the_newest(self, catalog: TargetCatalog) -> None:
         """Without arguments the newest standing promotion is undone, then the one before it, then none."""
         catalog.insert("a", category="old")
@@ -61,14 +55,6 @@ class RollbackContract(TargetCase):
         assert promotion.rollback().conflicts == ("a",)
         assert catalog.read() == {}
 
-    def test_inserted_rows_that_were_changed_stay(self, catalog: TargetCatalog) -> None:
-        """An inserted row is not deleted once somebody changed any column of it."""
-        promotion = catalog.target(missing="insert").promote(note(), [staged("a"), staged("b")])
-        catalog.edit("a", title="somebody's work")
-        undone = promotion.rollback()
-        assert (undone.deleted, undone.conflicts) == (1, ("a",))
-        assert list(catalog.read()) == ["a"]
-
     def test_rolling_back_twice_does_nothing(self, catalog: TargetCatalog) -> None:
         """A promotion that was undone is left alone by a second rollback."""
         catalog.insert("a", category="old")
@@ -88,13 +74,6 @@ class RollbackContract(TargetCase):
         with pytest.raises(TargetError, match=rf"promotion {second.id} .*rollback\(to={first.id}\)"):
             first.rollback()
         assert catalog.read()["a"]["category"] == later
-
-    def test_older_insert_with_a_shared_key_is_refused(self, catalog: TargetCatalog) -> None:
-        """A row that was inserted is not deleted under a later promotion that wrote it."""
-        first = catalog.target(missing="insert").promote(note("one"), [staged("a", "Audio")])
-        catalog.target().promote(note("two"), [staged("a", "Cables")])
-        with pytest.raises(TargetError, match="'a'"):
-            first.rollback()
 
     def test_older_promotion_without_a_shared_key_is_undone(self, catalog: TargetCatalog) -> None:
         """An older promotion is undone on its own where later ones cover other keys."""

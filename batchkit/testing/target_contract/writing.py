@@ -111,16 +111,6 @@ class WriteContract(TargetCase):
         assert list(promotion.keys("absent")) == ["a", "b"]
         assert catalog.read() == {}
 
-    def test_absent_keys_are_inserted(self, catalog: TargetCatalog) -> None:
-        """With missing="insert" a key that the catalog lacks becomes a row."""
-        catalog.insert("a")
-        promotion = catalog.target(missing="insert").promote(note(), [staged("a"), staged("b", "Cables", 5)])
-        assert (promotion.written, promotion.inserted, promotion.absent) == (2, 1, 0)
-        assert list(promotion.keys("inserted")) == ["b"]
-        assert list(promotion.keys("written")) == ["a", "b"]
-        row = catalog.read()["b"]
-        assert (row["category"], row["score"], row["title"]) == ("Cables", 5, None)
-
     def test_absent_keys_are_refused(self, catalog: TargetCatalog) -> None:
         """With missing="error" a key that the catalog lacks stops the promotion, and is named."""
         catalog.insert("a", category="old")
@@ -181,6 +171,7 @@ class WriteContract(TargetCase):
 
     def test_a_column_that_is_missing_is_refused(self, catalog: TargetCatalog) -> None:
         """A promotion to a column that does not exist is refused with those that do."""
+        catalog.insert("a")
         with pytest.raises(TargetError, match="category"):
             catalog.target(columns={"category": "kategorie"}).promote(note(), [staged("a")])
 
