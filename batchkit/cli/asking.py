@@ -180,4 +180,7 @@ def _target(name: str, key: str) -> SQLiteTarget | PostgresTarget:
         return SQLiteTarget(where.removeprefix(_SQLITE), table, key)
     if where.startswith("postgresql://"):
         return PostgresTarget(where, table, key)
-    raise UsageError(f"the command line undoes promotions to SQLite and PostgreSQL; this one went to {name}")
+    raise UsageError(
+        f"the command line undoes promotions to SQLite and PostgreSQL; this one went to {name}. Undo it where its target is"
+        " made: target.rollback()"
+    )

@@ -73,7 +73,7 @@ def test_a_promotion_that_breaks_off_anywhere(tmp_path: Path, way: Way, resumed:
             made = promote(catalog.target())
             assert made.staged == len(KEYS)
             assert (len(catalog.target().promotions()), made.repeated) == (1, bool(begun))
-            assert sorted(key for kind in ("written", "conflict") for key in made.keys(kind)) == [*"abcde"]  # type: ignore[arg-type]
+            assert sorted(key for kind in ("written", "conflict") for key in made.keys(kind)) == [*"abcde"]
             assert {catalog.rows[key]["category"] for key in "abce"} == {f"new {key}" for key in "abce"}
             again = catalog.read()
             assert promote(catalog.target()) == made
