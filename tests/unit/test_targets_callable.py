@@ -18,7 +18,7 @@ from leafcatalog import LeafCatalog
 
 from batchkit.errors import TargetError, UsageError
 from batchkit.ids import Digest
-from batchkit.targets import Note, StagedRow
+from batchkit.targets import Json, Note, StagedRow
 from batchkit.targets.callable import CallableTarget, Change
 
 NOTE = Note(run="r", receipt=Digest("d" * 64), content=Digest("d" * 64), fields=("category",))
@@ -276,3 +276,38 @@ def test_one_at_a_time(catalog: LeafCatalog, call: Callable[[CallableTarget], ob
             call(catalog.target(timeout=0.05))
     assert catalog.read() == before
     call(catalog.target())
+
+
+def test_json_text_is_another_promotion(catalog: LeafCatalog) -> None:
+    """The same answer as it is and as JSON text are two promotions to one column, each with its own value."""
+    target = catalog.target(columns={"category": "category"})
+    as_text = catalog.target(columns={"category": Json("category")})
+    target.promote(NOTE, staged("a", category=["x"]))
+    assert catalog.rows["a"]["category"] == ["x"]
+    assert not as_text.promote(NOTE, staged("a", category=["x"])).repeated
+    assert catalog.rows["a"]["category"] == '["x"]'
+    as_text.rollback()
+    assert catalog.rows["a"]["category"] == ["x"]
+
+
+def test_a_promotion_over_one_that_broke_off(catalog: LeafCatalog) -> None:
+    """What broke off is finished before the next promotion looks at the catalog, so each can be undone by itself."""
+
+    def fail(_: object) -> Any:
+        raise OSError
+
+    before = catalog.read()
+    with pytest.raises(TargetError):
+        catalog.target(write=fail).promote(NOTE, staged(*"abcde"))
+    catalog.edit("c", category="mine")
+    next_note = attrs.evolve(NOTE, content=Digest("e" * 64))
+    rows = staged(*"abcde", category="newer")
+    assert catalog.target().promote(next_note, rows, dry_run=True).written == 5
+    assert catalog.read() == {**before, "c": {**before["c"], "category": "mine"}}
+    second = catalog.target().promote(next_note, rows)
+    first = catalog.target().promotions()[0]
+    assert (second.written, first.written, list(first.keys("conflict"))) == (5, 4, ["c"])
+    second.rollback()
+    assert [row["category"] for row in catalog.read().values()] == ["new", "new", "mine", "new", "new"]
+    first.rollback()
+    assert catalog.read() == {**before, "c": {**before["c"], "category": "mine"}}
