@@ -176,6 +176,7 @@ class FileReading(Generic[T]):
         needs_row = self._validator.needs_row
         for raw in lines:
             line = read(raw)
+            # A line may have no id, which no row has either; to ask first would cost a step a line.
             number = index.get(line.custom_id)  # type: ignore[call-overload]
             kind = line.kind
             if number is None:

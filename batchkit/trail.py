@@ -122,6 +122,7 @@ class Trail:
         """Read what `to_json` gave."""
         fields = dict(plain)
         suspects = suspects_from(fields.pop("suspects", None))
+        # Written by `to_json`, so of these types; a store is not asked to prove it.
         return cls(suspects=suspects, **fields)  # type: ignore[arg-type]
 
 

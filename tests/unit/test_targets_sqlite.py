@@ -62,6 +62,17 @@ def test_every_storage_class_comes_back(db: Db) -> None:
     assert db.run("SELECT k, typeof(x), hex(x) FROM t ORDER BY k") == before
 
 
+def test_a_key_without_a_type_that_means_two_rows_since_stops_the_rollback(db: Db) -> None:
+    """Where 8 is gone and the text '7' stands beside the number, as many rows match as were written, and none is put back."""
+    db.run("CREATE TABLE t (k UNIQUE, x)", "INSERT INTO t VALUES (7, 'old'), (8, 'old')")
+    promotion = db.target().promote(note(), [StagedRow(key, {"x": "new"}, {}) for key in "78"])
+    assert promotion.written == 2
+    db.run("DELETE FROM t WHERE k = 8", "INSERT INTO t VALUES ('7', 'new')")
+    with pytest.raises(TargetError, match="several rows"):
+        promotion.rollback()
+    assert db.run("SELECT x FROM t") == [("new",), ("new",)]
+
+
 def test_a_change_of_type_is_a_change(db: Db) -> None:
     """1 and 1.0 are equal numbers and different values."""
     db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x)", "INSERT INTO t VALUES ('a', 1)")
