@@ -131,8 +131,6 @@ def keeping(file: bool) -> Iterator[tuple[str, Callable[[], float]]]:
         where = pg.url(address)
         migrate_store(where)
         with psycopg.connect(server, autocommit=True) as db:
-            db.execute("ALTER SYSTEM SET autovacuum = on")
-            db.execute("SELECT pg_reload_conf()")
             postmaster = int(db.execute("SELECT pg_read_file('postmaster.pid')").fetchall()[0][0].split()[0])
         yield where, lambda: _server_cpu(postmaster)
 

@@ -19,18 +19,20 @@ _APPEND: Final = """
     COPY result (id, "row", batch, event, reason, tier, tries, resends, verdict, cost,
         input, output, cache_write_5m, cache_write_1h, cache_read, model, by, detail, answer) FROM STDIN
 """
-# A row taken from SUBMITTED must be in the batch; every other state is in none.
+# A row taken from SUBMITTED must be in the batch; every other state is in none. The ids of the rows stand here although
+# the results name them: a list says how many there are. Of a range of results the server guesses it while the table was
+# never analyzed, half a percent of all there are, and reads all rows of all runs for a thousand of them.
 _APPLY: Final = f"""
     UPDATE row_state s SET state = {schema.EVENT_TARGET}, reason = r.reason, tier = r.tier, tries = r.tries,
         resends = r.resends, batch = NULL, result = r.id,
         cost = s.cost + CASE WHEN r.input IS NULL THEN 0 ELSE r.cost END, answers = s.answers + (r.input IS NOT NULL)::integer
     FROM result AS r
-    WHERE r.id BETWEEN %s AND %s AND s.id = r."row" AND s.state = {schema.EVENT_ORIGIN}
+    WHERE r.id BETWEEN %s AND %s AND s.id = r."row" AND s.id = ANY(%s) AND s.state = {schema.EVENT_ORIGIN}
         AND (s.batch = %s OR s.batch IS NULL)
 """  # noqa: S608 (two constants made of the transition table)
 _WITHDRAW: Final = """
     DELETE FROM result r WHERE r.id BETWEEN %s AND %s
-    AND NOT EXISTS (SELECT 1 FROM row_state s WHERE s.id = r."row" AND s.result = r.id)
+    AND NOT EXISTS (SELECT 1 FROM row_state s WHERE s.id = r."row" AND s.id = ANY(%s) AND s.result = r.id)
     RETURNING r."row", r.cost
 """
 
@@ -58,11 +60,12 @@ class PostgresSettle(PostgresBase):
             names = self._numbers(transaction, {by, *(item.model for item in page)})
             rows = result_rows(low, source, ascending, names, by, storable=storable)
             transaction.copy(_APPEND, rows)
-            applied = transaction.change(_APPLY, (low, high, source))
+            named = [item.row for item in ascending]
+            applied = transaction.change(_APPLY, (low, high, named, source))
             cost = sum(map(itemgetter(10), ascending))
             ignored = again
             if applied != len(ascending):
-                unapplied, uncounted = self._withdraw(transaction, low, high)
+                unapplied, uncounted = self._withdraw(transaction, low, high, named)
                 ignored = sorted([*again, *unapplied])
                 cost -= uncounted
             if applied:
@@ -82,9 +85,11 @@ class PostgresSettle(PostgresBase):
         if found is None or found[0] != run:
             raise StoreError(f"run {run} has no batch {source}; nothing was settled")
 
-    def _withdraw(self, transaction: Transaction, low: int, high: int) -> tuple[list[RowId], int]:
+    def _withdraw(
+        self, transaction: Transaction, low: int, high: int, named: Sequence[RowId]
+    ) -> tuple[list[RowId], int]:
         """Take back the results that were not applied; give their rows and their cost."""
-        gone = transaction.all(_WITHDRAW, (low, high))
+        gone = transaction.all(_WITHDRAW, (low, high, list(named)))
         return [RowId(row) for row, _ in gone], sum(cost for _, cost in gone)
 
     def _numbers(self, transaction: Transaction, texts: set[str]) -> dict[str, int]:

@@ -40,7 +40,7 @@ class Server:
     """One server, started by the first of its users and stopped by the last.
 
     Args:
-        durable: writes reach the disk before they are answered; without, a crash of the machine may lose them.
+        durable: for figures: autovacuum runs, and writes reach the disk before they are answered; without, a crash of the machine may lose them.
     """
 
     def __init__(self, *, durable: bool = False) -> None:
@@ -82,7 +82,7 @@ class Server:
             shutil.chown(run, account)
         binaries = _binaries(self._home)
         settings = {
-            "autovacuum": "off",
+            "autovacuum": "on" if self._durable else "off",
             "full_page_writes": "on" if self._durable else "off",
             "fsync": "on" if self._durable else "off",
             "jit": "off",

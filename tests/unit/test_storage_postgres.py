@@ -385,6 +385,29 @@ def test_a_page_is_found_along_the_keys(
     assert "Seq Scan" not in plans[-1]
 
 
+def test_answers_find_their_rows_along_the_key(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many results the planner expects in a page, it reads the rows that the page names and no others."""
+    plans: list[str] = []
+    real = Transaction.change
+
+    def explained(self: Transaction, statement: str, values: Any = ()) -> int:
+        if "UPDATE row_state s SET state = CASE" in " ".join(statement.split()):
+            plans.append("\n".join(line for (line,) in self.all(f"EXPLAIN {statement}", values)))
+        return real(self, statement, values)
+
+    # Of a table of millions that was never analyzed it expects so many that it leaves this kind of join by itself.
+    expecting = conninfo.make_conninfo(address, options="-c enable_nestloop=off")
+    with closing(PostgresStore(expecting)) as store:
+        opened = an_open_run(store, 5_000)
+        batch = opened.live(range(5))
+        monkeypatch.setattr(Transaction, "change", explained)
+        applied = store.settle(opened.lease, batch.id, [accepted(row) for row in opened.ids(range(5))])
+    assert applied.applied == 5
+    assert len(plans) == 1
+    assert "Index Cond: (id = ANY" in plans[0]
+    assert "Seq Scan on row_state" not in plans[0]
+
+
 def test_writes_wait_for_the_disk(address: str) -> None:
     """A write is on disk before it returns, also where the user's sessions do not wait for that."""
     careless = conninfo.make_conninfo(address, options="-c synchronous_commit=off")
