@@ -362,8 +362,6 @@ def _in_place(batch: Batch, reading: Reading, known: Known) -> bool:
 
 def _void(batch: Batch, trail: Trail, reading: Reading, known: Known) -> str:
     """Give why a reading does not count, or nothing."""
-    if not reading.fresh:
-        return "requested before the doubt was recorded"
     if reading.cached:
         return "answered by a cache"
     if reading.date is None:

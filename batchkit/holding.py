@@ -93,8 +93,10 @@ def declare_absent(
             f"batch {batch} may be {', '.join(suspects)}, which nobody has opened. Look at the provider's console first; "
             "to say so anyway: force=True"
         )
-    # Where no reading told the server's time, the store's clock must do: it may have been set back since the send.
-    told = trail.dated if trail.dated is not None else max(store.now(), held.deadline)
+    # Too long a watch costs nothing but patience, so the latest of all clocks counts: a reading may be a day old,
+    # and the store's clock may be behind, or have been set back since the send.
+    newest = held.head.created_at if held.head is not None else 0.0
+    told = max(store.now(), held.deadline, newest, trail.dated or 0.0)
     watch = Watch(until=told + LENGTH, suspects=trail.suspects, overruled=frozenset(suspects))
     event = NewEvent(
         kind="doubt.declared_absent",

@@ -33,9 +33,7 @@ def server_time(gateway: Lists) -> float | None:
     return None if page.age > 0 else page.date
 
 
-def read_list(
-    gateway: Lists, *, back_to: float | None = None, whole: bool = False, fresh: bool = True
-) -> Reading:
+def read_list(gateway: Lists, *, back_to: float | None = None, whole: bool = False) -> Reading:
     """Read the list from its newest item until one is older than asked, or to its end.
 
     Args:
@@ -43,7 +41,6 @@ def read_list(
         back_to: Server time; the reading goes on until an item is older than this by the slack.
             None with ``whole`` False reads one page.
         whole: Read to the end.
-        fresh: The doubt that this reading is about was committed before this call.
 
     Raises:
         ProviderError: a page could not be read.
@@ -74,5 +71,4 @@ def read_list(
         complete=complete,
         coherent=coherent,
         cached=cached,
-        fresh=fresh,
     )

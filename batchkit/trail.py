@@ -26,7 +26,6 @@ class Reading:
         complete: The end of the list was reached.
         coherent: Every page named the same organization and workspace.
         cached: A cache in between answered (``Age`` above 0).
-        fresh: The request was issued after the doubt was committed.
     """
 
     date: float | None
@@ -35,7 +34,6 @@ class Reading:
     complete: bool
     coherent: bool = True
     cached: bool = False
-    fresh: bool = True
 
 
 @attrs.frozen(kw_only=True)

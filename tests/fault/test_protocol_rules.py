@@ -14,7 +14,7 @@ import anthropic
 import attrs
 import pytest
 from anthropic.lib.credentials import AccessToken
-from rig import Rig
+from rig import Rig, held_back
 
 from batchkit import doubt, resolver, suspects
 from batchkit.api import Gateway
@@ -219,9 +219,32 @@ def test_the_fence_leaves_more_lease_than_the_last_write_takes() -> None:
 
 
 def test_a_list_requested_before_the_doubt_was_committed_never_counts() -> None:
-    """‡7 The first reading of a grace was requested after DOUBTFUL was committed."""
-    series = [reading(0, fresh=False), reading(15), reading(30)]
-    check("fresh readings", lambda: not_absent(series), seeing(fresh=True))
+    """‡7 The list that was read for the intent is no reading of the doubt: the grace begins with the first one after it."""
+
+    def scenario() -> list[str]:
+        rig = Rig(10)
+        held_back(rig.faults)
+        sent = rig.send()
+        assert sent.batch is not None
+        rig.clock.sleep(3_600.0)  # nobody looks for an hour
+        for _ in range(4):
+            rig.resolve()
+            rig.clock.sleep(61.0)
+        state = rig.batch(sent.batch.id).state
+        return [] if state is BatchState.DOUBTFUL else [f"{state.value} after four minutes of readings"]
+
+    real = resolver.trail_of
+
+    def begun(batch: Batch, now: float) -> Trail:
+        trail = real(batch, now)
+        at = trail.since
+        return (
+            trail
+            if trail.dated is not None
+            else attrs.evolve(trail, begun=at, dated=at, first=at, last=at, clean=1)
+        )
+
+    check("fresh readings", scenario, lambda p: p.setattr(resolver, "trail_of", begun))
 
 
 def test_an_answer_from_a_cache_is_void() -> None:

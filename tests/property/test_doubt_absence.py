@@ -47,7 +47,7 @@ BATCH = Batch(
 steps = st.tuples(
     st.floats(-50.0, 1_500.0),
     st.sampled_from(
-        ["clean", "clean", "clean", "shallow", "elsewhere", "cached", "undated", "stale", "none", "mixed"]
+        ["clean", "clean", "clean", "shallow", "elsewhere", "cached", "undated", "none", "mixed"]
     ),
     st.sets(st.sampled_from(["a", "b"])),
     st.sampled_from([None, *Finding]),
@@ -82,8 +82,6 @@ def test_absence_is_covered_by_an_unbroken_series_of_clean_readings(
             one = attrs.evolve(one, cached=True)
         elif kind == "undated":
             one = attrs.evolve(one, date=None)
-        elif kind == "stale":
-            one = attrs.evolve(one, fresh=False)
         elif kind == "mixed":
             one = attrs.evolve(one, coherent=False)
         trail = observe(BATCH, trail, one, known, now=now)

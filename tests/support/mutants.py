@@ -74,9 +74,9 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "a pre-POST list counted",
-        "doubt.py",
-        "    if not reading.fresh:",
-        "    if False:",
+        "resolver.py",
+        "    trail = Trail(since=now)\n",
+        "    trail = Trail(since=now, begun=now, dated=now, first=now, last=now, clean=1)\n",
         (f"{RULES}test_a_list_requested_before_the_doubt_was_committed_never_counts",),
     ),
     Mutant(

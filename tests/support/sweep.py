@@ -20,7 +20,7 @@ from batchkit.api import Gateway
 from batchkit.builder import RequestBuilder
 from batchkit.collector import ResultCollector
 from batchkit.equations import count
-from batchkit.errors import StoreError
+from batchkit.errors import LeaseLost, StoreError
 from batchkit.model import BatchWhere
 from batchkit.mover import Mover, Parts
 from batchkit.progress import Progress
@@ -130,8 +130,9 @@ class Scene:
                     wake = self.clock.now() + 60.0
                     try:
                         progress = Mover(real.runs(name="run")[0], parts).advance()
-                    except StoreError:
-                        pass
+                    except StoreError as error:
+                        if not isinstance(error, LeaseLost) and "(injected)" not in str(error):
+                            raise
                     else:
                         if progress.done:
                             return True

@@ -121,7 +121,6 @@ def test_the_grace_runs_on_the_servers_clock() -> None:
 @pytest.mark.parametrize(
     "void",
     [
-        {"fresh": False},
         {"cached": True},
         {"date": None},
         {"coherent": False},

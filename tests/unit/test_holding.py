@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import pytest
-from rig import Faulty, Rig
+from rig import Faulty, Rig, held_back
 
 from batchkit.errors import DoubtHeld, UsageError
 from batchkit.holding import accept_missing, adopt, declare_absent, give_up, look_again
@@ -88,6 +89,33 @@ def test_what_was_declared_absent_without_a_reading_is_watched_after_the_clock_w
     watch = watch_of(moved)
     assert watch is not None
     assert watch.until >= moved.deadline + LENGTH
+
+
+@pytest.mark.parametrize("answer", ["unavailable", "cached"])
+def test_the_watch_begins_with_the_decision_not_with_an_old_reading(answer: str) -> None:
+    """Two readings, then a day without one that counts: what is declared absent now is watched for 25 hours from now."""
+    rig = Rig(10)
+    held_back(rig.faults)
+    sent = rig.send()
+    assert sent.batch is not None
+    for _ in range(2):
+        rig.resolve()
+        rig.clock.sleep(61.0)
+
+    def rule(request: Request, api: Handler) -> Response | None:
+        if request.method != "GET" or not request.path.endswith("/batches"):
+            return None
+        if answer == "unavailable":
+            return Response(status=503, body=b"{}")
+        seen = api.handle(request)
+        return attrs.evolve(seen, headers={**seen.headers, "age": "60"})
+
+    rig.faults.rules.append(rule)
+    assert rig.settle_doubt(sent.batch.id).state is BatchState.HELD
+    moved = declare_absent(rig.store, rig.take(), sent.batch.id, by="me")
+    watch = watch_of(moved)
+    assert watch is not None
+    assert watch.until >= rig.clock.now() + LENGTH
 
 
 def test_an_open_suspect_is_shown_before_absence_is_declared() -> None:
