@@ -106,7 +106,7 @@ def test_the_watch_begins_with_the_decision_not_with_an_old_reading(answer: str)
         if request.method != "GET" or not request.path.endswith("/batches"):
             return None
         if answer == "unavailable":
-            return Response(status=503, body=b"{}")
+            return Response(status=503, body=b"{}", headers={"x-should-retry": "false"})
         seen = api.handle(request)
         return attrs.evolve(seen, headers={**seen.headers, "age": "60"})
 
