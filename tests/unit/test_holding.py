@@ -111,6 +111,7 @@ def test_the_watch_begins_with_the_decision_not_with_an_old_reading(answer: str)
         return attrs.evolve(seen, headers={**seen.headers, "age": "60"})
 
     rig.faults.rules.append(rule)
+    rig.clock.sleep(86_400.0)
     assert rig.settle_doubt(sent.batch.id).state is BatchState.HELD
     moved = declare_absent(rig.store, rig.take(), sent.batch.id, by="me")
     watch = watch_of(moved)
