@@ -158,6 +158,8 @@ def test_what_was_settled_stays_settled() -> None:
         ),
         (lambda lines: [*lines, b"\xff\xfe not json\n"], {"unreadable": 1}),
         (lambda lines: [*lines[1:], b"[]\n"], {"missing": 1, "unreadable": 1}),
+        (lambda lines: [*lines[1:], b"null\n"], {"missing": 1, "unreadable": 1}),
+        (lambda lines: [*lines[1:], b'{"custom_id":7,"result":{"type":"expired"}}\n'], {"missing": 1}),
         (
             lambda lines: [lines[0].replace(b'"succeeded"', b'"expired"', 1), *lines[1:]],
             {"counts": "provider"},

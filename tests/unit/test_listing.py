@@ -75,6 +75,15 @@ def test_any_odd_page_marks_the_reading() -> None:
     assert reading.place == HERE
 
 
+def test_a_list_that_moves_between_two_pages_is_read_whole_and_once_an_item() -> None:
+    """Two batches are created meanwhile, so the second page begins with the last two of the first: no item is doubled."""
+    pages = Pages(35)
+    pages.change = {2: {"items": tuple(item(n) for n in range(8, 18)), "has_more": True}}
+    reading = read_list(pages, whole=True)
+    assert [found.id for found in reading.items] == [item(n).id for n in range(35)]
+    assert reading.complete
+
+
 def test_a_list_that_repeats_itself_is_left() -> None:
     """A page with nothing new ends the reading, unfinished, instead of going round for ever."""
     pages = Pages(35)
