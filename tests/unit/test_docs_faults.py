@@ -24,7 +24,7 @@ def test_every_test_that_is_named_exists(page: str) -> None:
 def test_every_fault_names_a_test() -> None:
     """No row of the two tables of faults is without one."""
     text = (DOCS / "explanation" / "faults.md").read_text(encoding="utf-8")
-    tables = text.split("## Sending and polling")[1].split("## Twenty thousand histories")[0]
+    tables = text.split("## Sending and polling")[1].split("## Every operation")[0]
     rows = [line for line in tables.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
     assert len(rows) == 23
     assert [row for row in rows if not NAMED.search(row)] == []
