@@ -591,7 +591,11 @@ def test_plan_estimates_the_log(db: Db) -> None:
     target = db.target()
     target.install()
     plan = target.plan(("x",), 4000)
-    (before,) = db.run("SELECT pg_current_wal_insert_lsn()::text")
-    target.promote(note(), (StagedRow(f"key {n}", {"x": "new " * 10}, {}) for n in range(1, 4001)))
-    ((logged,),) = db.run("SELECT (pg_current_wal_insert_lsn() - %s::pg_lsn)::bigint", values=before)
-    assert logged / 2 < plan.log_bytes < logged * 2
+    # The log is the server's, in which other tests write meanwhile: the least of three is this promotion's.
+    logged = []
+    for word in ("one ", "two ", "six "):
+        (before,) = db.run("SELECT pg_current_wal_insert_lsn()::text")
+        target.promote(note(word), (StagedRow(f"key {n}", {"x": word * 10}, {}) for n in range(1, 4001)))
+        ((more,),) = db.run("SELECT (pg_current_wal_insert_lsn() - %s::pg_lsn)::bigint", values=before)
+        logged.append(more)
+    assert min(logged) / 2 < plan.log_bytes < min(logged) * 2
