@@ -42,6 +42,9 @@ RULES = "tests/fault/test_protocol_rules.py::"
 DOUBT = "tests/unit/test_doubt_resolve.py::"
 SUBMITTER = "tests/unit/test_submitter.py::"
 TWINS = "tests/unit/test_twins.py::"
+NONCES = "tests/fault/test_nonces_and_fences.py::"
+SQLITE = "tests/contract/test_sqlite_store.py::TestFile::"
+POSTGRES = "tests/contract/test_postgres_store.py::TestPostgres::"
 
 MUTANTS: Sequence[Mutant] = (
     Mutant(
@@ -49,14 +52,14 @@ MUTANTS: Sequence[Mutant] = (
         "planner.py",
         "    count = draw(low, cap)\n    for _",
         "    count = cap - len(taken)\n    for _",
-        ("tests/unit/test_planner.py",),
+        ("tests/unit/test_planner.py::test_a_size_is_between_80_and_100_percent_of_the_cap",),
     ),
     Mutant(
         "hashed nonces",
         "submitter.py",
         "self._entropy(5)",
         "len(self._store.batches(BatchWhere())).to_bytes(5, 'big')",
-        ("tests/fault/test_nonces_and_fences.py",),
+        (f"{NONCES}test_two_stores_alike_draw_different_nonces",),
     ),
     Mutant(
         "wall-clock grace",
@@ -86,7 +89,7 @@ MUTANTS: Sequence[Mutant] = (
         "        holder = self.lease",
         (
             f"{SUBMITTER}test_losing_the_lease_in_mid_body_creates_nothing",
-            "tests/fault/test_nonces_and_fences.py",
+            f"{NONCES}test_a_lease_that_was_taken_over_stops_the_last_chunk_whatever_the_clock_says",
         ),
     ),
     Mutant(
@@ -111,7 +114,7 @@ MUTANTS: Sequence[Mutant] = (
         "suspects.py",
         "            and b.place == batch.place\n            and (b.state in HOLDERS",
         "            and (b.state in HOLDERS",
-        ("tests/fault/test_known_place.py",),
+        ("tests/fault/test_known_place.py::test_a_known_batch_of_another_place_proves_nothing",),
     ),
     Mutant(
         "cancelling on a count",
@@ -160,21 +163,37 @@ MUTANTS: Sequence[Mutant] = (
         "api.py",
         "self._made = given.with_options(max_retries=0)",
         "self._made = given.with_options(max_retries=2)",
-        ("tests/fault/test_create_answers.py",),
+        (
+            "tests/fault/test_create_answers.py::test_an_answer_that_proves_nothing_leaves_one_post_and_a_doubt",
+        ),
     ),
     Mutant(
-        "no in-this-batch guard",
+        "no in-this-batch guard, in SQLite",
         "storage/sqlite_settle.py",
         "        AND (row_state.batch = ? OR row_state.batch IS NULL)",
         "        AND (row_state.batch = ? OR TRUE)",
-        ("tests/contract/test_sqlite_store.py",),
+        (f"{SQLITE}test_rows_elsewhere_are_ignored",),
     ),
     Mutant(
-        "the page guard removed",
+        "no in-this-batch guard, in PostgreSQL",
+        "storage/postgres_settle.py",
+        "        AND (s.batch = %s OR s.batch IS NULL)",
+        "        AND (s.batch = %s OR TRUE)",
+        (f"{POSTGRES}test_rows_elsewhere_are_ignored",),
+    ),
+    Mutant(
+        "the page guard removed, in SQLite",
         "storage/sqlite_settle.py",
         "row_state.id = r.row AND row_state.state = {schema.EVENT_ORIGIN}",
         "row_state.id = r.row",
-        ("tests/contract/test_sqlite_store.py",),
+        (f"{SQLITE}test_a_replay_is_ignored",),
+    ),
+    Mutant(
+        "the page guard removed, in PostgreSQL",
+        "storage/postgres_settle.py",
+        "AND s.id = ANY(%s) AND s.state = {schema.EVENT_ORIGIN}",
+        "AND s.id = ANY(%s)",
+        (f"{POSTGRES}test_a_replay_is_ignored",),
     ),
     Mutant(
         "marking missing on a short stream",
@@ -182,22 +201,37 @@ MUTANTS: Sequence[Mutant] = (
         "        wrong = differences(reading, counts, batch.count)\n",
         "        reading.close_rows(RowEvent.MISSING_ACCEPTED, Reason.BATCH_MISSING_RESULT)\n"
         "        wrong = differences(reading, counts, batch.count)\n",
-        ("tests/unit/test_collector.py",),
+        ("tests/unit/test_collector.py::test_a_file_cut_at_any_byte_loses_nothing",),
     ),
     Mutant(
-        "no epoch check",
+        "no epoch check, in SQLite",
         "storage/sqlite_base.py",
         "WHERE id = ? AND epoch = ? AND owner = ?",
         "WHERE id = ? AND ? > 0 AND ? <> ''",
-        ("tests/contract/test_sqlite_store.py",),
+        (f"{SQLITE}test_a_lease_that_expires_in_mid_write",),
     ),
     Mutant(
-        "uniqueness of remote ids dropped",
+        "no epoch check, in PostgreSQL",
+        "storage/postgres_base.py",
+        "WHERE id = %(run)s AND epoch = %(epoch)s AND owner = %(owner)s",
+        "WHERE id = %(run)s AND %(epoch)s > 0 AND %(owner)s <> ''",
+        (f"{POSTGRES}test_a_lease_that_expires_in_mid_write",),
+    ),
+    Mutant(
+        "uniqueness of remote ids dropped, in SQLite",
         "storage/sqlite_batches.py",
         "        if batch.remote_id is not None:",
         "        if False:",
-        ("tests/contract/test_sqlite_store.py",),
+        (f"{SQLITE}test_a_remote_id_belongs_to_one_batch",),
         also=(("storage/schema.py", "remote_id TEXT UNIQUE", "remote_id TEXT"),),
+    ),
+    Mutant(
+        "uniqueness of remote ids dropped, in PostgreSQL",
+        "storage/postgres_batches.py",
+        "        if batch.remote_id is not None:",
+        "        if False:",
+        (f"{POSTGRES}test_a_remote_id_belongs_to_one_batch",),
+        also=(("storage/postgres_schema.py", "remote_id text UNIQUE", "remote_id text"),),
     ),
     Mutant(
         "the claim skipped",
