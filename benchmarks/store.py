@@ -1,4 +1,7 @@
-"""CPU seconds per 100,000 rows of the store's row work: ``python benchmarks/store.py [ROWS] [FILE]``."""
+"""CPU seconds per 100,000 rows of the store's row work: ``python benchmarks/store.py [ROWS] [FILE]``.
+
+With ``--sqlalchemy`` the example of a store of one's own does the same afterwards, on SQLite as well.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from runpy import run_path
 
 from batchkit.ids import Digest, Nonce, RowId, RowKey, row_id
 from batchkit.model import PAGE, Intent, NewRun, Place, Seal, Settled, SourceRow, Usage, Where
 from batchkit.reasons import Reason
 from batchkit.states import RowEvent, RowState
+from batchkit.storage import Store
 from batchkit.storage.sqlite import SQLiteStore
 
 CHUNK = 5_000
@@ -69,16 +74,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="?", type=int, default=100_000)
     parser.add_argument("file", nargs="?", default=None)
+    parser.add_argument("--sqlalchemy", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run_all(options.rows, Path(options.file or Path(folder) / "store.db"))
+        run_all(options.rows, SQLiteStore(Path(options.file or Path(folder) / "store.db")))
+        if options.sqlalchemy:
+            print("\nexamples/sqlalchemy_store.py")
+            run_all(options.rows, sqlalchemy_store(Path(folder) / "own.db"))
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
-def run_all(rows: int, path: Path) -> None:
-    """Time every operation on a store in ``path``."""
+def sqlalchemy_store(path: Path) -> Store:
+    """Open the example's store on a SQLite file."""
+    from sqlalchemy import create_engine
+
+    example = run_path(str(Path(__file__).parents[1] / "examples" / "sqlalchemy_store.py"))
+    store: Store = example["SQLAlchemyStore"](create_engine(f"sqlite:///{path}"))
+    return store
+
+
+def run_all(rows: int, store: Store) -> None:
+    """Time every operation on an empty store."""
     watch = Stopwatch(rows)
-    store = SQLiteStore(path)
     run, _ = store.open_run(NewRun(name="bench", spec=Digest("0" * 64)))
     lease = store.acquire(run.id, "bench", 600)
     assert lease is not None

@@ -71,6 +71,23 @@ def as_run(found: tuple[Any, ...]) -> Run:
     )
 
 
+def run_values(run: Run) -> tuple[object, ...]:
+    """Give what `as_run` makes the run of."""
+    return (
+        run.id,
+        run.name,
+        run.spec,
+        run.parent,
+        dump(dict(run.options)),
+        run.state.value,
+        run.rows,
+        run.digest,
+        run.created_at,
+        dump_needs(run.needs),
+        run.seq,
+    )
+
+
 def check_open(run: Run) -> None:
     """Make sure that the run may make batches.
 
@@ -174,4 +191,37 @@ def as_batch(found: tuple[Any, ...]) -> Batch:
         held_from=None if held_from is None else BatchState(held_from),
         need=None if need is None else Need(**json.loads(need)),
         notes=load_map(notes),
+    )
+
+
+def batch_values(batch: Batch) -> tuple[object, ...]:
+    """Give what `as_batch` makes the batch of."""
+    head = batch.head
+    state, claim, remote_id, sent_at, expires_at, reserved, held_from, need, notes, spent, id_ = moved_values(
+        batch
+    )
+    return (
+        id_,
+        batch.run,
+        state,
+        batch.nonce,
+        batch.count,
+        batch.size,
+        batch.place.base_url,
+        batch.place.organization,
+        batch.place.workspace,
+        None if head is None else head.remote_id,
+        None if head is None else head.created_at,
+        reserved,
+        batch.deadline,
+        batch.created_at,
+        spent,
+        batch.lines,
+        claim,
+        remote_id,
+        sent_at,
+        expires_at,
+        held_from,
+        need,
+        notes,
     )

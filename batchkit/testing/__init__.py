@@ -16,6 +16,7 @@ from batchkit.testing.settings import Settings
 from batchkit.testing.simulator import Handler, SimulatedAPI
 
 if TYPE_CHECKING:
+    from batchkit.testing.store_contract import KeyValueContract as KeyValueContract
     from batchkit.testing.store_contract import StoreContract as StoreContract
     from batchkit.testing.target_contract import EveryTargetContract as EveryTargetContract
     from batchkit.testing.target_contract import TargetContract as TargetContract
@@ -27,6 +28,7 @@ __all__ = [
     "EveryTargetContract",
     "FakeClock",
     "Handler",
+    "KeyValueContract",
     "Latency",
     "Model",
     "Request",
@@ -45,6 +47,7 @@ __all__ = [
 
 _CONTRACTS = {
     "EveryTargetContract": "target_contract",
+    "KeyValueContract": "store_contract",
     "StoreContract": "store_contract",
     "TargetContract": "target_contract",
 }

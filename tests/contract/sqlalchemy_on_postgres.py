@@ -1,4 +1,4 @@
-"""The example's store on a PostgreSQL server: for `nox -s contract` alone, since it takes as long as all built-in stores."""
+"""The example's store on a PostgreSQL server: for `nox -s contract` alone, since it starts a server and breaks off at many calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pg import url
 from sqlalchemy import create_engine
 
 from batchkit.clock import Clock
-from batchkit.testing.store_contract import OpenStore, StoreContract
+from batchkit.testing.store_contract import KeyValueContract, OpenStore
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sqlalchemy_store.py"
 
@@ -22,9 +22,8 @@ def example() -> dict[str, Any]:
     return run_path(str(EXAMPLE), run_name="sqlalchemy_store")
 
 
-class TestSQLAlchemyOnPostgres(StoreContract):
+class TestSQLAlchemyOnPostgres(KeyValueContract):
     crashes = 16
-    volume = 20_000
 
     @pytest.fixture
     def open_store(self, example: dict[str, Any], postgres_catalog: str, clock: Clock) -> OpenStore:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from batchkit.clock import Clock
-from batchkit.testing.store_contract import OpenStore, StoreContract
+from batchkit.testing.store_contract import KeyValueContract, OpenStore
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sqlalchemy_store.py"
 
@@ -21,7 +21,7 @@ def example() -> dict[str, Any]:
     return run_path(str(EXAMPLE), run_name="sqlalchemy_store")
 
 
-class TestSQLAlchemy(StoreContract):
+class TestSQLAlchemy(KeyValueContract):
     crashes = 6
     moments = 4
     volume = 2_000

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from orderedmap import Memory, MemoryStore
 from pg import empty
 
 from batchkit.errors import IllegalTransition, LeaseLost, OverBudget, StoreError, Unresolved
@@ -404,6 +405,14 @@ class SQLiteMachine(StoreMachine):
         self.folder.cleanup()
 
 
+class OrderedMapMachine(StoreMachine):
+    def begin(self) -> None:
+        self.memory = Memory()
+
+    def open(self) -> Store:
+        return MemoryStore(self.memory, self.clock)
+
+
 class PostgresMachine(StoreMachine):
     address: ClassVar[str]
 
@@ -420,6 +429,7 @@ def _address(postgres_store: str) -> None:
 
 
 TestSQLite = SQLiteMachine.TestCase
+TestOrderedMap = OrderedMapMachine.TestCase
 TestPostgres = PostgresMachine.TestCase
 # Every step looks at everything, which takes a server several times as long as a file.
 TestPostgres.settings = settings(max_examples=max(settings().max_examples // 10, 3))

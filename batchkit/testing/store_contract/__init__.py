@@ -26,6 +26,7 @@ pytest.register_assert_rewrite(
             "runs",
             "series",
             "settling",
+            "transactions",
             "volumes",
         )
     )
@@ -41,6 +42,7 @@ from batchkit.testing.store_contract.rows import RowContract  # noqa: E402
 from batchkit.testing.store_contract.runs import RunContract  # noqa: E402
 from batchkit.testing.store_contract.series import SeriesContract  # noqa: E402
 from batchkit.testing.store_contract.settling import SettleContract  # noqa: E402
+from batchkit.testing.store_contract.transactions import TransactionContract  # noqa: E402
 from batchkit.testing.store_contract.volumes import VolumeContract  # noqa: E402
 
 __all__ = [
@@ -49,12 +51,14 @@ __all__ = [
     "CrashContract",
     "DocumentContract",
     "FreezeContract",
+    "KeyValueContract",
     "OpenStore",
     "RowContract",
     "RunContract",
     "SeriesContract",
     "SettleContract",
     "StoreContract",
+    "TransactionContract",
     "VolumeContract",
 ]
 
@@ -72,3 +76,10 @@ class StoreContract(
     VolumeContract,
 ):
     """Everything a store promises."""
+
+
+class KeyValueContract(TransactionContract, StoreContract):
+    """Everything a store promises, and what a `batchkit.storage.keyvalue.KeyValueStore` stands on.
+
+    The tests of transactions come first: where one of them fails, those of the store fail for its sake.
+    """
