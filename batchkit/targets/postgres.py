@@ -36,7 +36,6 @@ from batchkit.targets.postgres_records import (
     identity,
     keys,
     lock,
-    newest,
     records,
     shared,
     standing,
@@ -228,6 +227,7 @@ class PostgresTarget:
         facts = self._facts(db, sqls, note, "")
         loading = Loading(
             catalog=catalog,
+            table=self.table,
             db=db,
             sqls=sqls,
             note=note,
@@ -238,18 +238,15 @@ class PostgresTarget:
         )
         try:
             loading.load(rows)
+            kinds, highest = loading.prepare()
             if apart:
-                catalog.begin(db)
-            kinds, highest = loading.kinds(), newest(db, own, facts.id)
-            if apart:
-                db.execute("COMMIT")
                 catalog.begin(db)
             generation = lock(db, own)
             whose = identity(note, sqls.table.name, spelled, staging.selection.digest)
             if made := self._made(db, sqls, note, spelled, staging.selection.digest):
                 loading.discard()
                 return made
-            loading.check_alone(self.table, generation)
+            loading.check_alone(generation)
             record = loading.flip(attrs.evolve(facts, identity=whose), kinds, highest)
             catalog.commit(db, lambda other: self._landed(other, own, record.id))
         except BaseException:

@@ -37,6 +37,7 @@ class Loading:
     """
 
     catalog: Catalog
+    table: str
     db: Connection
     sqls: Overlay
     note: Note
@@ -101,11 +102,28 @@ class Loading:
             db.execute(put, (mine, above))
             db.execute(drop)
         db.execute("DROP TABLE pg_temp.batchkit_staged")
-        seen = sql("UPDATE {load} SET at = {now} WHERE promotion = $1", load=sqls.own.load, now=NOW)
-        expect(db.execute(seen, (mine,)).rowcount, 1, "loaded in time")
+        self._live()
         return taken
 
-    def kinds(self) -> dict[str, int]:
+    def _live(self) -> None:
+        """Give a sign of life."""
+        seen = sql("UPDATE {load} SET at = {now} WHERE promotion = $1", load=self.sqls.own.load, now=NOW)
+        expect(self.db.execute(seen, (self.promotion,)).rowcount, 1, "loaded in time")
+
+    def prepare(self) -> tuple[dict[str, int], int]:
+        """Do what takes long before the rows are let be seen: count what they are, and find the newest answer.
+
+        Reading the rows for the first time leaves marks on their pages, and some of those go to the log. The sign of
+        life makes this transaction one that waits for the log; without, the next one would wait, the one that lets the
+        rows be seen. What that one reads of the catalog is read here once, so that it finds it in memory.
+        """
+        with self._transaction():
+            found = self._kinds(), newest(self.db, self.sqls.own, self.promotion)
+            self._live()
+            self._check_shape()
+        return found
+
+    def _kinds(self) -> dict[str, int]:
         """Count what the rows are."""
         found = self.db.execute(
             sql(
@@ -132,7 +150,7 @@ class Loading:
                 ),
                 (self.promotion,),
             )
-            kinds = self.kinds()
+            kinds = self._kinds()
             highest = newest(db, own, self.promotion)
         counts: Counts = counted(kinds)
         if self.missing == "error":
@@ -144,7 +162,7 @@ class Loading:
         count_up(db, own)
         return add(db, own, attrs.evolve(facts, newest=highest, **attrs.asdict(counts)))
 
-    def check_alone(self, name: str, generation: int) -> None:
+    def check_alone(self, generation: int) -> None:
         """Make sure that what the rows were compared with is still so.
 
         Raises:
@@ -152,10 +170,15 @@ class Loading:
         """
         if generation != self.generation:
             raise TargetError(
-                f"somebody else promoted to {name!r} or rolled back while rows were loaded. {NOTHING} Run it again."
+                f"somebody else promoted to {self.table!r} or rolled back while rows were loaded. {NOTHING} Run it again."
             )
-        if read_table(self.db, name) != self.sqls.table:
-            raise TargetError(f"table {name!r} was altered while rows were loaded. {NOTHING} Run it again.")
+        self._check_shape()
+
+    def _check_shape(self) -> None:
+        if read_table(self.db, self.table) != self.sqls.table:
+            raise TargetError(
+                f"table {self.table!r} was altered while rows were loaded. {NOTHING} Run it again."
+            )
 
     def discard(self) -> None:
         """Remove what was loaded, unless it is seen by now; what cannot be removed is left to the next load."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
@@ -67,7 +69,6 @@ def records(db: Connection, own: Own) -> list[Record]:
     """Give the promotions of a table, oldest first."""
     if not own.there(db):
         return []
-    names = [field.name for field in attrs.fields(Record)]
     found = db.execute(
         sql(
             "SELECT {names} FROM {promotion} WHERE tbl = $1 ORDER BY id",
@@ -76,7 +77,11 @@ def records(db: Connection, own: Own) -> list[Record]:
         ),
         (own.table.name,),
     )
-    return [Record(**dict(zip(names, row, strict=True))) for row in found]
+    return [_record(row) for row in found]
+
+
+def _record(row: Sequence[Any]) -> Record:
+    return Record(**dict(zip([field.name for field in attrs.fields(Record)], row, strict=True)))
 
 
 def standing(db: Connection, own: Own, identity: str) -> Record | None:
@@ -89,9 +94,10 @@ def standing(db: Connection, own: Own, identity: str) -> Record | None:
 
 def add(db: Connection, own: Own, facts: Facts) -> Record:
     """Note a promotion, and give it with its time."""
-    db.execute(
+    noted = db.execute(
         sql(
-            "INSERT INTO {promotion} ({names}, at) VALUES ({marks}, {now})",
+            "INSERT INTO {promotion} ({names}, at) VALUES ({marks}, {now}) RETURNING {all}",
+            all=_NAMES,
             promotion=own.promotion,
             names=joined(", ", [identifier(name) for name in _FACTS]),
             marks=joined(", ", [Sql(f"${number}") for number in range(1, len(_FACTS) + 1)]),
@@ -99,7 +105,7 @@ def add(db: Connection, own: Own, facts: Facts) -> Record:
         ),
         attrs.astuple(facts, recurse=False),
     )
-    return records(db, own)[-1]
+    return _record(noted.fetchone())
 
 
 def end(db: Connection, own: Own, record: Record) -> None:

@@ -15,9 +15,14 @@ class Restoring(Statements):
     """The statements that undo a promotion."""
 
     def find_undoable(self, *, deleting: bool) -> Sql:
-        """Find and lock the rows that are as the promotion left them."""
+        """Find and lock the rows that are as the promotion left them, and note where they and their images stand.
+
+        A row that is locked stays in its place until the transaction ends. One that somebody else changes
+        meanwhile is waited for, and compared and placed as they left it.
+        """
         return sql(
-            "CREATE TEMP TABLE batchkit_undo ON COMMIT DROP AS SELECT i.n, CASE WHEN i.kind = 'inserted' THEN i.kind ELSE 'written' END AS kind"
+            "CREATE TEMP TABLE batchkit_undo ON COMMIT DROP AS SELECT i.n, CASE WHEN i.kind = 'inserted' THEN i.kind ELSE 'written' END AS kind,"
+            " i.ctid AS image, p.tableoid AS part, p.ctid AS at"
             " FROM {image} AS i JOIN {table} AS p ON {match} WHERE i.promotion = $1 AND ("
             "(i.kind = 'written' OR i.kind = 'overlaid' AND i.dead) AND {same} OR i.kind = 'inserted' AND i.inserted = {whole})"
             " ORDER BY p.{key} FOR {lock} OF p",
@@ -60,14 +65,13 @@ class Restoring(Statements):
 
     @property
     def restore(self) -> Sql:
-        """Set the values from before."""
+        """Set the values from before, in the rows and from the images whose places are noted."""
         return sql(
             "UPDATE {table} AS p SET {assign} FROM pg_temp.batchkit_undo AS u, {image} AS i"
-            " WHERE u.kind = 'written' AND i.promotion = $1 AND i.n = u.n AND {match}",
+            " WHERE u.kind = 'written' AND i.ctid = u.image AND p.tableoid = u.part AND p.ctid = u.at",
             table=self.table.sql,
             assign=self.assign([before(column) for column in self.columns]),
             image=self.own.image,
-            match=self.match(Sql("i")),
         )
 
     @property

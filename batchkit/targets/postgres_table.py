@@ -60,6 +60,8 @@ class Table:
     table: str
     columns: Mapping[str, TableColumn]
     unique: frozenset[str]
+    parted: bool
+    """Rows stand in tables below it: partitions, or tables that inherit from it."""
     triggers: bool
     checked: bool
     children: tuple[Reference, ...]
@@ -172,8 +174,8 @@ def read_table(db: Connection, name: str) -> Table:
     (oid,) = db.execute("SELECT to_regclass($1)::oid", (wanted,)).fetchone()
     if oid is None:
         raise TargetError(f"the catalog has no table {name!r}; it has {_others(db, schema, table)}")
-    schema, table, kind, triggers, checked = db.execute(
-        "SELECT n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM pg_trigger AS t"
+    schema, table, kind, parted, triggers, checked = db.execute(
+        "SELECT n.nspname, c.relname, c.relkind, c.relkind = 'p' OR c.relhassubclass, EXISTS (SELECT FROM pg_trigger AS t"
         " WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'),"
         " EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c')"
         " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
@@ -205,6 +207,7 @@ def read_table(db: Connection, name: str) -> Table:
         table=table,
         columns=columns,
         unique=frozenset(row[0] for row in db.execute(_UNIQUE, (oid,))),
+        parted=parted,
         triggers=triggers,
         checked=checked,
         children=tuple(

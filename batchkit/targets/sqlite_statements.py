@@ -52,7 +52,12 @@ class Statements:
         Where the column has a type, a comparison that can use the catalog's index comes first; it also
         matches what SQLite or a collation holds equal (123 and '00123', 'a' and 'A'), which the exact one
         sorts out. A column without a type would hold 5 and '5' apart, so there the exact one stands alone.
+        A column of texts holds no number, and a text equals no blob.
         """
+        if self.key.affinity == "TEXT":
+            return sql(
+                "p.{key} = {text} AND {text} COLLATE BINARY = p.{key}", key=quoted(self.key), text=text
+            )
         exact = sql(
             "{text} COLLATE BINARY = CAST(p.{key} AS TEXT) AND typeof(p.{key}) <> 'blob'",
             key=quoted(self.key),

@@ -128,7 +128,8 @@ class PostgresShelf:
         self._address, self._strategy = address, strategy
         self._db = psycopg.connect(address, autocommit=True)
         self._seen = "t" if strategy == "columns" else "t_promoted"
-        self._run("DROP TABLE IF EXISTS t CASCADE")
+        self._run("DROP SCHEMA public CASCADE")
+        self._run("CREATE SCHEMA public")
         self._run("DROP SCHEMA IF EXISTS batchkit_catalog CASCADE")
         self._run("CREATE TABLE t (k text PRIMARY KEY, x text, y numeric, g text, note text)")
         self.target("report").install()

@@ -408,6 +408,32 @@ def test_answers_find_their_rows_along_the_key(address: str, monkeypatch: pytest
     assert "Seq Scan on row_state" not in plans[0]
 
 
+def test_answers_that_changed_nothing_are_taken_back_along_the_keys(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To take back the answers of a page that were not applied, the rows of that page are read and no others."""
+    plans: list[str] = []
+    real = Transaction.all
+
+    def explained(self: Transaction, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        if "DELETE FROM result" in statement:
+            plans.append("\n".join(line for (line,) in real(self, f"EXPLAIN {statement}", values)))
+        return real(self, statement, values)
+
+    expecting = conninfo.make_conninfo(address, options="-c enable_nestloop=off")
+    with closing(PostgresStore(expecting)) as store:
+        opened = an_open_run(store, 5_000)
+        batch = opened.live(range(5))
+        page = [accepted(row) for row in opened.ids(range(5))]
+        store.settle(opened.lease, batch.id, page[:2])
+        monkeypatch.setattr(Transaction, "all", explained)
+        applied = store.settle(opened.lease, batch.id, page)
+    assert (applied.applied, len(applied.ignored)) == (3, 2)
+    assert len(plans) == 1
+    assert "Index Cond: (id = ANY" in plans[0]
+    assert "Seq Scan" not in plans[0]
+
+
 def test_writes_wait_for_the_disk(address: str) -> None:
     """A write is on disk before it returns, also where the user's sessions do not wait for that."""
     careless = conninfo.make_conninfo(address, options="-c synchronous_commit=off")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -206,6 +207,37 @@ def test_partitioned_catalog(db: Db) -> None:
     undone = promotion.rollback()
     assert (undone.restored, undone.deleted) == (20, 4)
     assert db.run("SELECT DISTINCT x FROM t") == [("old",)]
+
+
+@pytest.mark.parametrize(
+    "below", ["PARTITION OF t FOR VALUES IN ('b')", "(LIKE t INCLUDING ALL) INHERITS (t)"]
+)
+def test_rows_in_one_place_of_two_parts(db: Db, below: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that stand in the same place of two tables below the catalog's each get their own value back, by any join."""
+    top = "PARTITION BY LIST (k)" if "PARTITION" in below else ""
+    first = below.replace("'b'", "'a'")
+    db.run(
+        f"CREATE TABLE t (k text PRIMARY KEY, x text) {top}",
+        f"CREATE TABLE t0 {first}",
+        f"CREATE TABLE t1 {below}",
+        "INSERT INTO t0 VALUES ('a', 'old a')",
+        "INSERT INTO t1 VALUES ('b', 'old b')",
+    )
+    promotion = db.target().promote(note(), rows(a="new a", b="new b"))
+    ((there,),) = db.run("SELECT count(DISTINCT ctid) FROM t")
+    assert there == 1
+    said: list[str] = []
+    real: Any = psycopg.Connection.execute
+
+    def heard(self: psycopg.Connection[Any], query: Any, *given: Any, **options: Any) -> Any:
+        said.append(str(query))
+        return real(self, query, *given, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", heard)
+    assert promotion.rollback().restored == 2
+    # One row after the other would be looked for in every part.
+    assert not any("set_config('enable" in query for query in said)
+    assert db.run("SELECT k, x FROM t ORDER BY k") == [("a", "old a"), ("b", "old b")]
 
 
 # -- guards
@@ -449,6 +481,101 @@ def test_a_writer_that_is_in_the_middle(db: Db, theirs: str, kind: Any, stands: 
         timer.join()
     assert list(promotion.keys(kind)) == ["a"]
     assert [x for (x,) in db.run("SELECT x FROM t")] == stands
+
+
+@pytest.mark.parametrize(
+    ("theirs", "restored", "stands"),
+    [
+        ("UPDATE t SET g = 'theirs'", 1, [("old", "theirs")]),
+        ("UPDATE t SET x = 'theirs'", 0, [("theirs", "1")]),
+        ("UPDATE t SET k = 'b'", 0, [("new", "1")]),
+        ("DELETE FROM t", 0, []),
+    ],
+)
+def test_a_writer_that_is_in_the_middle_of_a_rollback(
+    db: Db, theirs: str, restored: int, stands: Any
+) -> None:
+    """A rollback waits for a writer that is in the middle of its work, and goes by the row as they left it."""
+    db.run("CREATE TABLE t (k text PRIMARY KEY, x text, g text)", "INSERT INTO t VALUES ('a', 'old', '1')")
+    promotion = db.target().promote(note(), rows(a="new"))
+    with psycopg.connect(db.address) as other:
+        other.execute(theirs.encode())
+        timer = threading.Timer(0.3, other.commit)
+        timer.start()
+        undone = promotion.rollback()
+        timer.join()
+    assert (undone.restored, list(undone.conflicts)) == (restored, [] if restored else ["a"])
+    assert db.run("SELECT x, g FROM t") == stands
+
+
+def test_a_rollback_locks_its_rows_in_the_order_of_their_keys(db: Db) -> None:
+    """A rollback that waits for a row holds those whose keys come before it, and no other, however they came in."""
+    db.run(
+        "CREATE TABLE t (k text PRIMARY KEY, x text)",
+        "INSERT INTO t SELECT chr(97 + (n * 7) % 26), 'old' FROM generate_series(0, 25) AS n",
+    )
+    keys = [chr(97 + (n * 11) % 26) for n in range(26)]
+    promotion = db.target(lock_timeout=30).promote(note(), rows(**dict.fromkeys(keys, "new")))
+    undone: list[Any] = []
+    with psycopg.connect(db.address) as other:
+        other.execute("SELECT FROM t WHERE k = 'm' FOR UPDATE")
+        rollback = threading.Thread(target=lambda: undone.append(promotion.rollback()))
+        rollback.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while db.run(waiting) == [(0,)]:
+            time.sleep(0.02)
+        free = db.run(
+            "SELECT string_agg(k, '' ORDER BY k) FROM (SELECT k FROM t FOR UPDATE SKIP LOCKED) AS f"
+        )
+        other.commit()
+        rollback.join()
+    assert free == [("nopqrstuvwxyz",)]
+    assert undone[0].restored == 26
+
+
+def test_a_rollback_finds_its_rows_by_their_place(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are put back one after the other, found where they stand, also where no table was ever analyzed."""
+    db.run(
+        "CREATE TABLE t (k text PRIMARY KEY, x text)",
+        "INSERT INTO t SELECT n::text, repeat('old', 50) FROM generate_series(1, 3000) AS n",
+    )
+    promotion = db.target().promote(
+        note(), [StagedRow(str(n), {"x": f"new {n}"}, {}) for n in range(1, 3001)]
+    )
+    plans: list[str] = []
+    joins: list[Any] = []
+    real: Any = psycopg.Connection.execute
+
+    def explained(self: psycopg.Connection[Any], query: Any, *given: Any, **options: Any) -> Any:
+        if str(query).startswith("UPDATE") and "batchkit_undo" in query:
+            plans.append("\n".join(line for (line,) in real(self, f"EXPLAIN {query}", *given)))
+        if query == "COMMIT":
+            joins.extend(
+                real(self, "SELECT current_setting('enable_hashjoin'), current_setting('enable_mergejoin')")
+            )
+        return real(self, query, *given, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", explained)
+    assert promotion.rollback().restored == 3000
+    assert len(plans) == 1
+    assert "Tid Scan on t p" in plans[0]
+    assert "Tid Scan on image_t" in plans[0]
+    assert "Seq Scan on batchkit_undo" in plans[0]
+    assert joins == [("on", "on")]
+
+
+def test_a_triggers_own_joins_are_left_alone(db: Db) -> None:
+    """While a rollback writes, a trigger of the table is planned as in any other session."""
+    db.run(
+        "CREATE TABLE t (k text PRIMARY KEY, x text)",
+        "INSERT INTO t VALUES ('a', 'old')",
+        "CREATE TABLE seen (joins text)",
+        "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO seen VALUES (current_setting('enable_hashjoin')); RETURN NULL; END $$",
+        "CREATE TRIGGER look AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION look()",
+    )
+    db.target().promote(note(), rows(a="new")).rollback()
+    assert db.run("SELECT joins FROM seen") == [("on",), ("on",)]
 
 
 def test_unchanged_rows_are_not_touched(db: Db) -> None:

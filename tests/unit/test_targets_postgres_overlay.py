@@ -158,3 +158,26 @@ def test_nobody_waits_while_rows_are_loaded(db: Db) -> None:
     assert seen == [(key, "old", "theirs") for key in "abc"]
     assert (promotion.written, promotion.absent) == (3, CHUNK)
     assert db.seen() == [(key, "new", "theirs") for key in "abc"]
+
+
+def test_what_lets_the_rows_be_seen_reads_none_of_them(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction that lets the rows be seen is a few short statements, however many rows there are."""
+    target = db.target()
+    target.install()
+    said: list[str] = []
+    real: Any = psycopg.Connection.execute
+
+    def heard(self: psycopg.Connection[Any], query: Any, *given: Any, **options: Any) -> Any:
+        said.append(str(query))
+        return real(self, query, *given, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", heard)
+    assert target.promote(note(), rows()).written == 3
+    began = [number for number, query in enumerate(said) if query.startswith("BEGIN")]
+    counting, last = said[began[-2] : began[-1]], said[began[-1] :]
+    assert last[-1] == "COMMIT"
+    assert len(last) <= 16
+    assert not any("image_t" in query for query in last)
+    # What was counted just before waits for the log there, so that nothing but the last few lines is left to wait for.
+    assert any("image_t" in query for query in counting)
+    assert any(query.startswith("UPDATE") for query in counting)
