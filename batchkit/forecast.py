@@ -17,7 +17,7 @@ from batchkit.ids import RowId, RowKey
 from batchkit.model import NANO, OnDuplicate, RowView, SourceRow
 from batchkit.money import expected, known_price, worst_case
 from batchkit.prices import Price
-from batchkit.printing import dollars
+from batchkit.printing import counted, dollars
 from batchkit.reasons import Reason
 from batchkit.repeats import check_on_duplicate, meeting, set_aside
 from batchkit.rows import Rows
@@ -62,7 +62,7 @@ class Forecast:
         """Give the forecast as text."""
         soon, usual, latest = self.hours
         lines = [
-            f"{self.sendable:,} of {self.rows:,} rows to send, {self.batches:,} batches",
+            f"{self.sendable:,} of {self.rows:,} rows to send, {counted(self.batches, 'batch', 'batches')}",
             f"  expected {dollars(self.usd)} ({dollars(self.low)} to {dollars(self.high)})",
             f"  at worst {dollars(self.worst_usd)} for first requests, {dollars(self.peak_exposure_usd)} exposed at one time",
             f"  about {usual:.1f} h ({soon:.1f} h if batches end fast, {latest:.0f} h at the latest)",

@@ -21,6 +21,11 @@ def decimals(amount: Decimal) -> int:
     return max(2, len(shown.partition(".")[2]))
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Give a number with its noun: 1 batch, 2 batches."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def printable(text: str) -> str:
     """Give text of one line that can do nothing to a terminal: control and direction characters become escapes."""
     if text.isascii() and text.isprintable():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from batchkit.layout import table
-from batchkit.printing import dollars, printable
+from batchkit.printing import counted, dollars, printable
 from batchkit.progress import Progress
 
 Showing: TypeAlias = "Literal['auto'] | Callable[[Progress], None]"
@@ -54,7 +54,7 @@ class Page:
         last: list[str] = []
 
         def show(now: Progress) -> None:
-            line = f"{now.state:<8} {now.equation} · {now.batches_running} batches running · {dollars(now.spent_usd)}"
+            line = f"{now.state:<8} {now.equation} · {counted(now.batches_running, 'batch', 'batches')} running · {dollars(now.spent_usd)}"
             if last != [line]:
                 last[:] = [line]
                 self.say(line)

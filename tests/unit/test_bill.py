@@ -228,6 +228,6 @@ class TestForecast:
     def test_prints_figures_and_assumptions(self) -> None:
         """The text names the money, the time and what it rests on."""
         text = str(self.forecast(self.rows(2_000)))
-        assert "2,000 of 2,000 rows to send, 1 batches" in text
+        assert "2,000 of 2,000 rows to send, 1 batch" in text
         assert "expected $" in text
         assert "assumed: " in text
