@@ -25,6 +25,8 @@ Kind: TypeAlias = Literal["succeeded", "errored", "canceled", "expired", "unknow
 
 MAX_LINE: Final = 4 << 20
 """Bytes of a line that is read; a longer one is parked."""
+MOST_TOKENS: Final = 100_000_000
+"""Tokens that an answer may name in all: far more than any model takes, and sums of them fit the store."""
 
 _CLIP: Final = 300
 
@@ -216,7 +218,7 @@ def reason_of_error(error: Any) -> tuple[Reason, str]:
 
 
 def read_usage(usage: Any) -> Usage | None:
-    """Give the tokens of a message, or None where any count is missing its number or negative.
+    """Give the tokens of a message, or None where any count is missing its number, negative or beyond any model.
 
     Cache writes without a breakdown count as the dearer kind, those of one hour.
     """
@@ -226,12 +228,7 @@ def read_usage(usage: Any) -> Usage | None:
         short = usage["cache_creation"]["ephemeral_5m_input_tokens"]
     except (KeyError, TypeError):
         return _unusual_usage(usage)
-    if type(fresh) is type(spoken) is type(short) is type(written) is type(read) is int:
-        if fresh < 0 or spoken < 0 or read < 0 or not 0 <= short <= written:
-            return None
-        made: Usage = _new(Usage, (fresh, spoken, short, written - short, read))
-        return made
-    return _unusual_usage(usage)
+    return _counted(fresh, spoken, short, written, read) or _unusual_usage(usage)
 
 
 def _unusual_usage(usage: Any) -> Usage | None:
@@ -243,11 +240,18 @@ def _unusual_usage(usage: Any) -> Usage | None:
     short = (kinds.get("ephemeral_5m_input_tokens") or 0) if isinstance(kinds, dict) else 0
     fresh, spoken = told("input_tokens", -1), told("output_tokens", -1)
     read = told("cache_read_input_tokens") or 0
+    return _counted(fresh, spoken, short, written, read)
+
+
+def _counted(fresh: Any, spoken: Any, short: Any, written: Any, read: Any) -> Usage | None:
     if not type(fresh) is type(spoken) is type(short) is type(written) is type(read) is int:
         return None
     if fresh < 0 or spoken < 0 or read < 0 or not 0 <= short <= written:
         return None
-    return Usage(fresh, spoken, short, written - short, read)
+    if fresh + spoken + written + read > MOST_TOKENS:
+        return None
+    made: Usage = _new(Usage, (fresh, spoken, short, written - short, read))
+    return made
 
 
 def _text(content: Any) -> tuple[str, str]:

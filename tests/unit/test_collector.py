@@ -263,6 +263,23 @@ def test_a_line_beyond_the_cap_is_parked_with_its_row() -> None:
     }
 
 
+@pytest.mark.parametrize("tokens", [10**9, 2**63, 10**30])
+def test_tokens_beyond_any_model_stop_nothing(tokens: int) -> None:
+    """An answer that names more tokens than a store can count stands without a cost, and the rest is settled."""
+    rig = Rig(4)
+
+    def absurd(lines: list[bytes]) -> list[bytes]:
+        line = json.loads(lines[0])
+        line["result"]["message"]["usage"]["output_tokens"] = tokens
+        return [json.dumps(line).encode() + b"\n", *lines[1:]]
+
+    rewrite(rig, absurd)
+    batch = sent(rig)
+    assert rig.collect(batch.id).complete
+    assert rig.tally.counts == {(RowState.SUCCEEDED, None, 0): 4}
+    assert 0 < rig.batch(batch.id).spent < 10**9
+
+
 def test_a_last_line_cut_inside_is_never_taken_for_an_answer() -> None:
     """A file that ends inside its last line is short, however readable the beginning of that line is."""
     rig = Rig(4)

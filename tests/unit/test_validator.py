@@ -153,6 +153,9 @@ def test_raw_text_of_a_failure_is_kept() -> None:
         ({"input_tokens": -1, "output_tokens": 2}, None),
         ({"input_tokens": 1.5, "output_tokens": 2}, None),
         ({"input_tokens": True, "output_tokens": 2}, None),
+        ({"input_tokens": 99_999_999, "output_tokens": 1}, Usage(99_999_999, 1)),
+        ({"input_tokens": 99_999_999, "output_tokens": 2}, None),
+        ({"input_tokens": 2**63, "output_tokens": 2}, None),
         ({"input_tokens": "1", "output_tokens": 2}, None),
         ({"input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": "x"}, None),
         (
@@ -164,7 +167,7 @@ def test_raw_text_of_a_failure_is_kept() -> None:
     ],
 )
 def test_usage_is_read_or_none(usage: Any, read: Usage | None) -> None:
-    """Tokens are whole numbers from 0 on; anything else is no usage, never zero; unsorted cache writes count dearer."""
+    """Tokens are whole numbers from 0 on, within reason; anything else is no usage, never zero; unsorted cache writes count dearer."""
     assert read_usage(usage) == read
 
 
