@@ -239,6 +239,27 @@ class Contract(Generic[T]):
             return valid
         return self._judge_meaning(output, text, row, usage, model)
 
+    def accepts(self, answer: str) -> bytes | None:
+        """Give the text to keep of a model's answer that is valid beyond doubt, where the shape is all that counts.
+
+        None says nothing: `judge_text` is to be asked. Where this gives a text, that gives the same, and no reason.
+        """
+        if not self._shape_is_all:
+            return None
+        try:
+            text = answer.encode().strip(BLANK)
+            output = self._validate(text, strict=True, extra="forbid")
+        except Exception:
+            return None  # whatever it was, it will be seen again and get its reason
+        named = getattr(output, "__pydantic_fields_set__", None)
+        keys = len(named) if named is not None else self._count(output)
+        if self._always_exact or text.count(b":") != keys:
+            try:
+                check_exact(text)
+            except (NotOne, RecursionError):
+                return None
+        return text
+
     def _judge_prose(self, text: bytes, row: Fields | None, usage: Usage | None, model: str) -> Verdict[T]:
         """Judge what is no JSON object from its first to its last byte."""
         why = "not exactly one JSON object"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -15,6 +15,7 @@ from batchkit.prices import PICO, PRICES, Price, PriceStep, Rates, known_price, 
 __all__ = [
     "PRICES",
     "Budget",
+    "Coster",
     "Price",
     "PriceStep",
     "Rates",
@@ -27,6 +28,9 @@ __all__ = [
     "usd",
     "worst_case",
 ]
+
+Coster: TypeAlias = Callable[[tuple[int, int, int, int, int]], int]
+"""Counts the cost of the tokens of one answer; they come in the order of `Usage`."""
 
 OVERHEAD: Final = 200
 """Tokens that the provider may add to a prompt for its own framing and for structured output."""
@@ -55,15 +59,15 @@ def cost(usage: Usage, price: Price, *, batch: bool = True) -> int:
     return -(-pico // PICO)
 
 
-def coster(price: Price, *, batch: bool = True) -> Callable[[Usage], int]:
+def coster(price: Price, *, batch: bool = True) -> Coster:
     """Give `cost` for one price, as a function to be asked for every line of a batch."""
     if len(price.steps) > 1:
-        return lambda usage: cost(usage, price, batch=batch)
+        return lambda usage: cost(Usage(*usage), price, batch=batch)
     rates = price.rates(0, batch=batch)
     fresh_rate, spoken_rate, read_rate = rates.input, rates.output, rates.cache_read
     short_rate, long_rate = rates.cache_write_5m, rates.cache_write_1h
 
-    def quick(usage: Usage) -> int:
+    def quick(usage: tuple[int, int, int, int, int]) -> int:
         fresh, spoken, short, long, read = usage
         pico = fresh * fresh_rate + spoken * spoken_rate
         if short or long or read:

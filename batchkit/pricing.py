@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import attrs
 
-from batchkit.model import Usage
-from batchkit.money import coster, price_of
+from batchkit.money import Coster, coster, price_of
 from batchkit.prices import Price
 from batchkit.tier import Tier
 
@@ -33,7 +32,7 @@ class Pricing:
             self._known[key] = own if same else price_of(model, self.prices) or own
         return self._known[key]
 
-    def coster(self, tier: int, model: str) -> Callable[[Usage], int] | None:
+    def coster(self, tier: int, model: str) -> Coster | None:
         """Give what an answer's cost is counted with, or None where no price is known."""
         price = self.of(tier, model)
         return None if price is None else coster(price)

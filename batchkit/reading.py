@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-from batchkit.escalator import Disposition, Escalator
+from batchkit.accepting import Accepting
+from batchkit.afterwards import Afterwards
+from batchkit.contract import Contract
+from batchkit.escalator import Escalator
 from batchkit.lines import CutLine, LineSplitter
-from batchkit.manifest import Manifest, Standing
-from batchkit.model import Batch, Lease, Need, Settled, Usage
-from batchkit.money import cost
-from batchkit.prices import Price
+from batchkit.manifest import Manifest
+from batchkit.model import Batch, Lease, Need, Settled
+from batchkit.money import Coster
 from batchkit.pricing import Pricing
 from batchkit.reasons import Reason
 from batchkit.states import RowEvent
@@ -33,9 +35,6 @@ HELD_BYTES = 8 << 20
 
 _new = tuple.__new__
 
-_After = tuple[RowEvent, "Reason | None", int, int, int]
-"""What happens to a row, and its reason, tier, tries and resends afterwards."""
-
 
 class FileReading(Generic[T]):
     """Reads one result file from its first byte.
@@ -48,8 +47,10 @@ class FileReading(Generic[T]):
         foreign: Lines whose custom id is none of the batch's.
         unreadable: Lines that are no result and belong to no member that can be told.
         need: What money is missing, where a line said so.
-        in_hand: The number of the member whose line is being judged, while a rule of the user's may run.
     """
+
+    SHORT_WAY: ClassVar[bool] = True
+    """Whether usual lines may pass by `_judge`; not where their answers become something else."""
 
     def __init__(
         self,
@@ -84,16 +85,29 @@ class FileReading(Generic[T]):
         self._batch = batch
         self._manifest = manifest
         self._validator = validator
-        self._escalator = escalator
         self._pricing = pricing
-        self._canceling = canceling
         self._careful = careful
         self._unjudged = unjudged
         self._trusting = careful is None and not unjudged
-        self._decided: dict[tuple[Reason | None, Standing], _After] = {}
-        self._costers: dict[tuple[int, str], Callable[[Usage], int] | None] = {}
-        self.in_hand: int | None = None
+        self._afterwards = Afterwards(escalator, canceling=canceling)
+        self._costers: dict[tuple[int, str], Coster | None] = {}
+        self._in_hand: int | None = None
         self._seen = bytearray(len(manifest.rows))
+        self._accepting = Accepting(
+            validator,
+            manifest,
+            self._seen,
+            afterwards=self._afterwards,
+            pricing=pricing,
+        )
+        # A validator or a contract of the user's own making is asked in the usual way, line by line.
+        self._short_way = (
+            self.SHORT_WAY
+            and self._trusting
+            and not validator.needs_row
+            and type(validator) is Validator
+            and type(validator.contract) is Contract
+        )
         self._ahead: list[tuple[int, bytes]] = []
         self._ahead_bytes = 0
         self._page: list[Settled] = []
@@ -124,7 +138,7 @@ class FileReading(Generic[T]):
             self._hash.update(chunk)
             self._bytes += len(chunk)
             self._take(splitter.feed(chunk))
-            if len(self._page) >= PAGE:
+            if len(self._page) + self._accepting.held >= PAGE:
                 self._settle()
         for line in splitter.close():
             self._take_last(line)
@@ -150,6 +164,11 @@ class FileReading(Generic[T]):
         return close_rows(self._store, self._lease, self._batch, self._manifest, numbers, event, reason)
 
     @property
+    def in_hand(self) -> int | None:
+        """Give the number of the member whose line is being judged, while code of the user's may run."""
+        return self._in_hand if self._in_hand is not None else self._accepting.in_hand
+
+    @property
     def digest(self) -> str:
         """Give the SHA-256 of what was read so far."""
         return self._hash.hexdigest()
@@ -161,46 +180,44 @@ class FileReading(Generic[T]):
             "bytes": self._bytes,
             "lines_read": self.lines,
             "kinds": dict(self.kinds),
-            "unpriced": self.unpriced,
+            "unpriced": self.unpriced + self._accepting.unpriced,
             "ignored": self.ignored,
         }
 
     def _take(self, lines: list[bytes]) -> None:
-        read, index, seen, waiting = (
-            self._validator.read,
-            self._manifest.index,
-            self._seen,
-            self._manifest.open,
-        )
-        kinds, judge, spare, ahead = self.kinds, self._judge, self._spare, self._ahead
-        needs_row = self._validator.needs_row
-        for raw in lines:
-            line = read(raw)
-            # A line may have no id, which no row has either; to ask first would cost a step a line.
-            number = index.get(line.custom_id)  # type: ignore[call-overload]
-            kind = line.kind
-            if number is None:
-                self._strange(raw, kind)
-                continue
-            if seen[number]:
-                self.duplicates += 1
-                continue
-            seen[number] = 1
-            self.lines += 1
-            if kind == "unreadable":
-                self._parked[number] = line
-                continue
-            kinds[kind] = kinds.get(kind, 0) + 1
-            if not waiting[number]:
-                spare(number, line)
-                continue
-            if needs_row:
-                ahead.append((number, raw))
-                self._ahead_bytes += len(raw)
-                if len(ahead) >= HELD or self._ahead_bytes >= HELD_BYTES:
-                    self._judge_ahead()
-            else:
-                judge(number, line, None)
+        if not self._short_way:
+            for raw in lines:
+                self._take_line(raw, self._validator.read(raw))
+            return
+        taken = self._accepting.take(lines, unusual=self._take_line, judged=self._enter)
+        if taken:
+            self.lines += taken
+            self.kinds["succeeded"] = self.kinds.get("succeeded", 0) + taken
+
+    def _take_line(self, raw: bytes, line: ResultLine) -> None:
+        # A line may have no id, which no row has either; to ask first would cost a step a line.
+        number = self._manifest.index.get(line.custom_id)  # type: ignore[call-overload]
+        if number is None:
+            self._strange(raw, line.kind)
+            return
+        if self._seen[number]:
+            self.duplicates += 1
+            return
+        self._seen[number] = 1
+        self.lines += 1
+        if line.kind == "unreadable":
+            self._parked[number] = line
+            return
+        self.kinds[line.kind] = self.kinds.get(line.kind, 0) + 1
+        if not self._manifest.open[number]:
+            self._spare(number, line)
+        elif self._validator.needs_row:
+            self._ahead.append((number, raw))
+            self._ahead_bytes += len(raw)
+            if len(self._ahead) >= HELD or self._ahead_bytes >= HELD_BYTES:
+                self._judge_ahead()
+        else:
+            self._judge(number, line, None)
 
     def _take_last(self, raw: bytes) -> None:
         """Take a last line without a line end: if it cannot be read, the file was cut off inside it."""
@@ -228,20 +245,24 @@ class FileReading(Generic[T]):
 
     def _judge(self, number: int, line: ResultLine, fields: Mapping[str, str | None] | None) -> None:
         """Judge one line and put what it does to its row on the page."""
-        manifest = self._manifest
-        standing = manifest.standings[number]
         if self._trusting:
-            self.in_hand = number
+            self._in_hand = number
             verdict = self._validator.judge(line, fields)
-            self.in_hand = None
+            self._in_hand = None
         else:
             verdict = self._verdict(number, line, fields)
+        self._enter(number, verdict)
+
+    def _enter(self, number: int, verdict: Verdict[T]) -> None:
+        """Put what a verdict does to its row on the page."""
+        manifest = self._manifest
+        standing = manifest.standings[number]
         said, detail, _, text, usage, model = verdict
         if said is not None and (number in self._unjudged or detail.startswith(CODE_FAILED)):
             # Nothing is wrong with the answer: neither asking again nor a larger model can mend our code.
-            after = _values(_unfinished(*standing[:3]), standing)
+            after = self._afterwards.unfinished(standing)
         else:
-            after = self._decided.get((said, standing)) or self._decide(said, standing)
+            after = self._afterwards.of(said, standing)
         amount = 0
         if usage is not None:
             try:
@@ -277,15 +298,6 @@ class FileReading(Generic[T]):
         if event is RowEvent.MONEY_PAUSED and self.need is None:
             self.need = _money_need(self._batch, detail)
 
-    def _decide(self, said: Reason | None, standing: Standing) -> _After:
-        """Ask what becomes of rows that stand so, and remember it: most lines of a file say the same."""
-        tier, tries, resends, _ = standing
-        done = self._escalator.decide(
-            said, tier=tier, tries=tries, resends=resends, canceling=self._canceling
-        )
-        after = self._decided[said, standing] = _values(done, standing)
-        return after
-
     def _spare(self, number: int, line: ResultLine) -> None:
         """Do nothing with the line of a member that does not wait: it was settled by an earlier reading."""
 
@@ -296,23 +308,26 @@ class FileReading(Generic[T]):
             return Verdict(Reason.OUTPUT_RULE, "did not finish", None, raw, usage, model)
         if self._careful is not None:
             self._careful(number)
-        self.in_hand = number
+        self._in_hand = number
         verdict = self._validator.judge(line, fields)
-        self.in_hand = None
+        self._in_hand = None
         return verdict
 
     def _settle(self) -> None:
-        page, self._page = self._page, []
-        for start in range(0, len(page), PAGE):
-            applied = self._store.settle(self._lease, self._batch.id, page[start : start + PAGE])
-            self.settled += applied.applied
-            self.ignored += len(applied.ignored)
+        others, self._page = self._page, []
+        if self._accepting.held:
+            # Whole: a chunk of the file may bring a few more than a page, and they are not worth a transaction.
+            self._apply(self._accepting.page(others))
+            return
+        while others:
+            room = PAGE if len(others) >= 2 * PAGE else len(others)
+            self._apply(others[:room])
+            others = others[room:]
 
-    def _cost(self, usage: Usage, price: Price | None) -> int:
-        if price is None:
-            self.unpriced += 1
-            return 0
-        return cost(usage, price)
+    def _apply(self, page: Sequence[Settled]) -> None:
+        applied = self._store.settle(self._lease, self._batch.id, page)
+        self.settled += applied.applied
+        self.ignored += len(applied.ignored)
 
 
 def close_rows(
@@ -358,17 +373,6 @@ def differences(
                 f"provider {dict(sorted(told.items()))}, file {dict(sorted(reading.kinds.items()))}"
             )
     return wrong
-
-
-def _values(done: Disposition, standing: Standing) -> _After:
-    reason = standing[3] if done.keep_reason else done.reason
-    return (done.event, reason, done.tier, done.tries, done.resends)
-
-
-def _unfinished(tier: int, tries: int, resends: int) -> Disposition:
-    return Disposition(
-        event=RowEvent.QUARANTINED, reason=Reason.OUTPUT_RULE, tier=tier, tries=tries + 1, resends=resends
-    )
 
 
 def _money_need(batch: Batch, detail: str) -> Need:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import attrs
 
@@ -18,6 +18,8 @@ from batchkit.ids import BatchId, CustomId, ResultId, RowId
 from batchkit.listing import server_time
 from batchkit.manifest import Manifest, Standing
 from batchkit.model import Batch, BatchFacts, BatchWhere, Lease, Need, NewEvent, Run, Settled, Usage
+from batchkit.money import cost
+from batchkit.prices import Price
 from batchkit.pricing import Pricing
 from batchkit.reading import FileReading, differences
 from batchkit.states import UNRESOLVED, BatchState, RowEvent, RowState
@@ -47,6 +49,8 @@ class _Standing:
 
 class TwinReading(FileReading[T]):
     """One reading of a twin's file: pending rows take what is valid, everything else is booked."""
+
+    SHORT_WAY: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -141,6 +145,12 @@ class TwinReading(FileReading[T]):
             total = [a + b for a, b in zip(total, usage, strict=True)]
             cost += self._cost(usage, self._pricing.of(tier, model))
         self._shares[key] = (lines + 1, total, cost)
+
+    def _cost(self, usage: Usage, price: Price | None) -> int:
+        if price is None:
+            self.unpriced += 1
+            return 0
+        return cost(usage, price)
 
 
 class TwinCollector(Generic[T]):

@@ -33,7 +33,8 @@ _CLIP: Final = 300
 # Only at the very start of a line is a custom id surely the line's own and not a quotation.
 _HEAD = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"\s*[,}]')
 
-_WHOLE: Final = frozenset({"end_turn", "stop_sequence"})
+WHOLE: Final = frozenset({"end_turn", "stop_sequence"})
+"""The stop reasons of an answer that is whole."""
 _CUT: Final = frozenset({"max_tokens", "model_context_window_exceeded"})
 _SILENT: Final = frozenset({"thinking", "redacted_thinking"})
 _KINDS: Final[frozenset[Kind]] = frozenset({"succeeded", "errored", "canceled", "expired"})
@@ -99,6 +100,10 @@ class Validator(Generic[T]):
             value = from_json(line, cache_strings="keys")
         except ValueError:
             value = _read_again(line)
+        return self.told(line, value)
+
+    def told(self, line: bytes, value: Any) -> ResultLine:
+        """Give what `read` makes of a line whose JSON is parsed already."""
         try:
             # The usual line by subscripts, which take half the time of get(); any other goes on below.
             custom_id, result = value["custom_id"], value["result"]
@@ -145,7 +150,7 @@ class Validator(Generic[T]):
             try:
                 (block,) = message["content"]
                 text, model = block["text"], message["model"]
-                usual = block["type"] == "text" and message["stop_reason"] in _WHOLE
+                usual = block["type"] == "text" and message["stop_reason"] in WHOLE
                 usage = read_usage(message["usage"])
             except (KeyError, TypeError, ValueError):
                 return self._unusual_message(message, row)
@@ -172,7 +177,7 @@ class Validator(Generic[T]):
         text, odd = _text(message.get("content"))
         found = message.get("stop_reason")
         stop = found if isinstance(found, str) else ""
-        if stop in _WHOLE and not odd:
+        if stop in WHOLE and not odd:
             verdict = self.contract.check(text, row, usage=usage, model=model)
             if usage is not None:
                 return verdict
@@ -183,7 +188,7 @@ class Validator(Generic[T]):
             return Verdict(Reason.OUTPUT_REFUSED, _refusal(message), None, raw, usage, model)
         if stop in _CUT:
             return Verdict(Reason.OUTPUT_TRUNCATED, stop, None, raw, usage, model)
-        detail = f"stop reason {_plain(found)}" if stop not in _WHOLE else odd
+        detail = f"stop reason {_plain(found)}" if stop not in WHOLE else odd
         return Verdict(Reason.OUTPUT_UNEXPECTED, detail, None, raw, usage, model)
 
 

@@ -47,6 +47,7 @@ class PostgresSettle(PostgresBase):
     ) -> Applied:
         """Append one result per item and apply it to its row, if the row is still where the item takes it from."""
         check_events(page, source)
+        page = list(page)
         ascending, again = first_of_each(page)
         with self._db.write() as transaction:
             run, before = self._fenced(transaction, lease)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final, NamedTuple
+
+import attrs
 
 from batchkit.errors import IllegalTransition
 from batchkit.ids import BatchId, RowId
 from batchkit.model import Settled
+from batchkit.settledpage import Accepted, SettledPage
 from batchkit.states import ROW_TRANSITIONS, RowEvent, RowState
 from batchkit.storage import schema
 
@@ -23,6 +26,51 @@ _ALONE: Final = frozenset(
 _NO_USAGE: Final = (None, None, None, None, None)
 
 
+class Sorted(NamedTuple):
+    """A page in order of row, each row once: what was accepted alike, everything else, and the rows given again."""
+
+    accepted: Sequence[Accepted]
+    others: Sequence[Settled]
+    again: Sequence[RowId]
+
+    @property
+    def total(self) -> int:
+        """Count the rows."""
+        return sum(len(group.lines) for group in self.accepted) + len(self.others)
+
+    @property
+    def cost(self) -> int:
+        """Sum the costs."""
+        accepted = sum(line[1] for group in self.accepted for line in group.lines)
+        return accepted + sum(item.cost for item in self.others)
+
+    @property
+    def models(self) -> set[str]:
+        """Give the names of the models that answered."""
+        return {group.model for group in self.accepted} | set(map(itemgetter(11), self.others))
+
+    @property
+    def span(self) -> tuple[RowId, RowId]:
+        """Give the lowest and the highest row; there must be one."""
+        parts: list[Sequence[Any]] = [*(group.lines for group in self.accepted), self.others]
+        return min(part[0][0] for part in parts if part), max(part[-1][0] for part in parts if part)
+
+
+def in_order(page: Sequence[Settled]) -> Sorted:
+    """Put a page in order, for a store that writes accepted answers apart from everything else."""
+    if isinstance(page, SettledPage):
+        accepted = [
+            attrs.evolve(group, lines=sorted(group.lines, key=itemgetter(0))) for group in page.accepted
+        ]
+        rows = set(map(itemgetter(0), page.others))
+        for group in accepted:
+            rows.update(map(itemgetter(0), group.lines))
+        if len(rows) == len(page):
+            return Sorted(accepted, sorted(page.others, key=itemgetter(0)), ())
+        page = list(page)
+    return Sorted((), *first_of_each(page))
+
+
 def check_events(page: Iterable[Settled], source: BatchId | None) -> None:
     """Make sure that the source, a batch or a decision without one, can cause all these events.
 
@@ -30,7 +78,12 @@ def check_events(page: Iterable[Settled], source: BatchId | None) -> None:
         IllegalTransition: it cannot.
     """
     legal = _ALONE if source is None else _BY_BATCH
-    for event in set(map(itemgetter(1), page)):
+    events: set[RowEvent]
+    if isinstance(page, SettledPage):
+        events = set(map(itemgetter(1), page.others)) | ({RowEvent.ACCEPTED} if page.accepted else set())
+    else:
+        events = set(map(itemgetter(1), page))
+    for event in events:
         if event not in legal:
             raise IllegalTransition(
                 f"settle: {event.value!r} is not an event of this source; nothing was settled"

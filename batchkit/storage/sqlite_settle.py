@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from operator import itemgetter
+from itertools import chain
 from typing import Final
 
 from batchkit.errors import StoreError
 from batchkit.ids import BatchId, RowId
 from batchkit.model import Applied, Lease, Settled
+from batchkit.settledpage import Accepted
+from batchkit.states import RowEvent
 from batchkit.storage import schema
 from batchkit.storage.records import check_rows, clean
-from batchkit.storage.settled import check_events, first_of_each, result_rows
+from batchkit.storage.settled import check_events, in_order, result_rows
 from batchkit.storage.sqlite_base import SQLiteBase
+
+_ACCEPTED: Final = schema.event_code(RowEvent.ACCEPTED)
 
 _APPEND: Final = """
     INSERT INTO result (id, row, batch, event, reason, tier, tries, resends, verdict, cost,
         input, output, cache_write_5m, cache_write_1h, cache_read, model, by, detail, answer)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_ROWS: Final = 100
+"""Accepted answers written by one statement: a statement for each would cost more than the writing."""
+
+# What a group of accepted answers shares is bound once, behind 8 values of each answer's own.
+_ACCEPT: Final = """
+    INSERT INTO result (row, cost, input, output, cache_write_5m, cache_write_1h, cache_read, answer,
+        batch, event, tier, tries, resends, model, by, reason, verdict, detail)
+    SELECT own.*, shared.*, 0, 0, '' FROM (VALUES {}) AS own CROSS JOIN (SELECT ?, ?, ?, ?, ?, ?, ?) AS shared
+"""
+_OWN: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_ACCEPT_MANY: Final = _ACCEPT.format(", ".join([_OWN] * _ROWS))
+_ACCEPT_ONE: Final = _ACCEPT.format(_OWN)
+
 # A row taken from SUBMITTED must be in the batch; every other state is in none.
 _APPLY: Final = f"""
     UPDATE row_state SET state = {schema.EVENT_TARGET}, reason = r.reason, tier = r.tier, tries = r.tries,
@@ -48,25 +65,30 @@ class SQLiteSettle(SQLiteBase):
             raise
 
     def _settle(self, lease: Lease, source: BatchId | None, page: Sequence[Settled], by: str) -> Applied:
-        ascending, again = first_of_each(page)
+        ordered = in_order(page)
         with self._db.write() as connection:
             run = self._fence(connection, lease)
             if source is not None:
                 self._check_source(connection, run.id, source)
             if not page:
                 return Applied(applied=0)
-            check_rows(run, ascending[0].row, ascending[-1].row)
+            check_rows(run, *ordered.span)
             low = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM result").fetchone()[0]
-            high = low + len(ascending) - 1
-            names = {text: self._name(connection, text) for text in {by, *map(itemgetter(11), page)}}
-            rows = result_rows(low, source, ascending, names, by, storable=clean)
-            connection.executemany(_APPEND, rows)
+            count = ordered.total
+            high = low + count - 1
+            names = {text: self._name(connection, text) for text in {by, *ordered.models}}
+            for group in ordered.accepted:
+                self._accept(connection, group, (source, names[group.model], names[by]))
+            if ordered.others:
+                first = high + 1 - len(ordered.others)
+                rows = result_rows(first, source, ordered.others, names, by, storable=clean)
+                connection.executemany(_APPEND, rows)
             applied = connection.execute(_APPLY, (low, high, source)).rowcount
-            cost = sum(map(itemgetter(10), ascending))
-            ignored = again
-            if applied != len(ascending):
+            cost = ordered.cost
+            ignored = ordered.again
+            if applied != count:
                 unapplied, uncounted = self._withdraw(connection, low, high)
-                ignored = sorted([*again, *unapplied])
+                ignored = sorted([*ordered.again, *unapplied])
                 cost -= uncounted
             if source is not None:
                 connection.execute(
@@ -74,6 +96,17 @@ class SQLiteSettle(SQLiteBase):
                     (applied, cost, source),
                 )
         return Applied(applied=applied, ignored=tuple(ignored))
+
+    def _accept(
+        self, connection: sqlite3.Connection, group: Accepted, names: tuple[BatchId | None, int, int]
+    ) -> None:
+        source, model, by = names
+        shared = (source, _ACCEPTED, group.tier, group.tries, group.resends, model, by)
+        lines = group.lines
+        whole = len(lines) - len(lines) % _ROWS
+        for start in range(0, whole, _ROWS):
+            connection.execute(_ACCEPT_MANY, (*chain.from_iterable(lines[start : start + _ROWS]), *shared))
+        connection.executemany(_ACCEPT_ONE, [line + shared for line in lines[whole:]])
 
     def _check_source(self, connection: sqlite3.Connection, run: int, source: BatchId) -> None:
         found = connection.execute("SELECT run FROM batch WHERE id = ?", (source,)).fetchone()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from batchkit.errors import IllegalTransition, StoreError
-from batchkit.ids import BatchId, ResultId
+from batchkit.ids import BatchId, ResultId, RowId
 from batchkit.model import Applied, BatchWhere, Settled, Where
 from batchkit.reasons import Reason
+from batchkit.settledpage import Accepted, SettledPage
 from batchkit.states import ROW_TRANSITIONS, BatchState, RowEvent, RowState
 from batchkit.storage import Store
 from batchkit.testing.store_contract.base import USAGE, StoreCase, accepted, an_intent, an_open_run
@@ -68,6 +69,68 @@ class SettleContract(StoreCase):
         assert store.settled_order(settled[::-1]) == [third, second, first]
         with pytest.raises(StoreError):
             store.settled_order([ResultId(max(settled) + 1)])
+
+    def test_a_page_of_accepted_answers_is_applied_as_its_items_are(self, store: Store) -> None:
+        """What a page says once for many rows is settled as if each item said it: results, rows, batch and names."""
+        told: list[object] = []
+        for n, whole in enumerate([True, False]):
+            opened = an_open_run(store, 300, name=f"run{n}")
+            batch = opened.live(range(250), f"aaaaaaa{n}")
+            ids = opened.ids(range(250))
+            accepted = [
+                Accepted(
+                    tier=tier,
+                    tries=2,
+                    resends=1,
+                    model=model,
+                    lines=[
+                        (row, (row - ids[0]) % 9, 10, 20, 3, 4, 5, b"{%d}" % (row - ids[0]))
+                        for row in reversed(rows)
+                    ],
+                )
+                for tier, model, rows in [(0, "a", ids[:203]), (1, "b", ids[203:240])]
+            ]
+            bad = Settled(
+                ids[240], RowEvent.RETRIED, Reason.OUTPUT_EMPTY, 0, 1, 0, Reason.OUTPUT_EMPTY, "no", model="c"
+            )
+            page = SettledPage(accepted=accepted, others=[bad])
+            assert len(page) == 241
+            assert page[1] == list(page)[1]
+            applied = store.settle(opened.lease, batch.id, page if whole else list(page))
+            after = store.batches(BatchWhere(ids=(batch.id,)))[0]
+            first = ids[0]
+            rows = [
+                row._replace(id=RowId(row.id - first), batch=None, result=None)
+                for row in store.rows(ids, results=True)
+            ]
+            told.append((applied, after.lines, after.spent, rows, len(store.results(opened.run.id))))
+        assert told[0] == told[1]
+
+    def test_a_page_that_has_a_row_twice_applies_the_first(self, store: Store) -> None:
+        """A row that stands twice in a page of accepted answers is applied once and reported, as in any page."""
+        opened = an_open_run(store)
+        batch = opened.live([0, 1])
+        row = opened.ids([0])[0]
+        lines = [(row, 5, 1, 1, 0, 0, 0, b"{}")]
+        group = Accepted(tier=0, tries=1, resends=0, model="m", lines=lines)
+        again = Settled(row, RowEvent.RETRIED, Reason.OUTPUT_EMPTY, 0, 1, 0, Reason.OUTPUT_EMPTY)
+        applied = store.settle(opened.lease, batch.id, SettledPage(accepted=[group], others=[again]))
+        assert applied == Applied(applied=1, ignored=(row,))
+        assert store.rows([row])[0].state is RowState.SUCCEEDED
+
+    def test_accepted_answers_of_rows_that_moved_on_are_ignored(self, store: Store) -> None:
+        """A page of accepted answers that is settled again changes nothing, and its results are taken back."""
+        opened = an_open_run(store)
+        batch = opened.live([0, 1])
+        rows = opened.ids([0, 1])
+        lines = [(row, 5, 1, 1, 0, 0, 0, b"{}") for row in rows]
+        page = SettledPage(accepted=[Accepted(tier=0, tries=1, resends=0, model="m", lines=lines)], others=[])
+        assert store.settle(opened.lease, batch.id, page).applied == 2
+        assert store.settle(opened.lease, batch.id, page) == Applied(applied=0, ignored=tuple(rows))
+        assert len(store.results(opened.run.id)) == 2
+        assert store.batches(BatchWhere(ids=(batch.id,)))[0].spent == 10
+        with pytest.raises(IllegalTransition):
+            store.settle(opened.lease, None, page)
 
     def test_the_batch_counts_applied_lines(self, store: Store) -> None:
         """Lines and spent of the batch grow by what was applied, not by what was ignored."""
