@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
-from math import ceil
+from itertools import groupby
+from operator import add
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 from pydantic_core import to_json
 
 from batchkit import normal
+from batchkit.alike import AlikeRows
 from batchkit.body import CLOSING, OPENING
 from batchkit.encoding import quoted
 from batchkit.errors import MissingField, UsageError
 from batchkit.frozen import FrozenFields
 from batchkit.ids import CustomId, Nonce, RowKey
 from batchkit.model import RowView
+from batchkit.parameters import opened, request_params
 from batchkit.planner import API_BYTES
 from batchkit.policy import Retry
 from batchkit.prompt import Prompt
 from batchkit.spec import Spec, StoredSpec
 from batchkit.splice import NEVER, Splice
-from batchkit.tier import Tier
+from batchkit.textsizes import TextSizes, text_size
 
 T = TypeVar("T")
 
@@ -39,9 +42,6 @@ _HASHED: Final = "x-"
 """How a hashed key part begins. A key that begins so itself is hashed too, so the two never meet."""
 
 _DIGITS: Final = 24
-_CACHED_FROM: Final = 4_096
-"""Characters of static text from which a cache breakpoint is set; no model caches much less."""
-
 _SHOWN: Final = 2_000
 """Characters of a violation that are shown to the model."""
 
@@ -86,6 +86,7 @@ class RequestBuilder(Generic[T]):
         self._opaque = opaque
         self._room = _ID_LENGTH - len(spec.prefix) - 1 - _WIDTH
         self._literal = re.compile(rf"(?!{_HASHED})[A-Za-z0-9_-]{{1,{self._room}}}")
+        self._literals = re.compile(f"{self._literal.pattern}(?:,{self._literal.pattern})*")
         self._id = re.compile(
             rf"{re.escape(spec.prefix)}([A-Za-z0-9_-]{{1,{self._room}}})-({_NONCE.pattern})"
         )
@@ -94,7 +95,7 @@ class RequestBuilder(Generic[T]):
         self._heads: dict[_Way, bytes] = {}
         self._first_sizes: dict[int, int] = {}
         self._splices: dict[tuple[int, Nonce], Splice] = {}
-        self._texts = _Texts(self._prompts[0])
+        self._texts = TextSizes(self._prompts[0])
 
     @property
     def spec(self) -> Spec[T] | StoredSpec:
@@ -123,12 +124,22 @@ class RequestBuilder(Generic[T]):
         """Give the custom id of a key in the batch of this nonce."""
         return CustomId(f"{self._spec.prefix}{self.key_part(key)}-{nonce}")
 
-    def custom_ids(self, keys: Iterable[RowKey], nonce: Nonce) -> list[CustomId]:
+    def custom_ids(self, keys: Sequence[RowKey], nonce: Nonce) -> list[CustomId]:
         """Give the custom ids of many keys in the batch of this nonce."""
-        prefix, part, literal = self._spec.prefix, self.key_part, self._literal.fullmatch
-        whole = not self._opaque
-        ids = [f"{prefix}{key if whole and literal(key) else part(key)}-{nonce}" for key in keys]
+        prefix, part = self._spec.prefix, self.key_part
+        # No literal key has a comma in it, so all ids can be written as one text and cut at its commas.
+        parts = keys if self._all_literal(keys) else [part(key) for key in keys]
+        ids = f"{prefix}{f'-{nonce},{prefix}'.join(parts)}-{nonce}".split(",") if keys else []
         return cast("list[CustomId]", ids)
+
+    def _all_literal(self, keys: Sequence[RowKey]) -> bool:
+        """Tell whether every key stands for itself in custom ids."""
+        joined = ",".join(keys)
+        return (
+            not self._opaque
+            and joined.count(",") == len(keys) - 1
+            and self._literals.fullmatch(joined) is not None
+        )
 
     def parse(self, custom_id: str) -> tuple[str, Nonce] | None:
         """Split a custom id into key part and nonce; None where it is none of this spec's."""
@@ -164,6 +175,27 @@ class RequestBuilder(Generic[T]):
                     continue
             requests.append(self.encode(row, nonce))
         return requests
+
+    def encode_joined(self, rows: Sequence[RowView], nonce: Nonce) -> bytes:
+        """Give what `encode_all` gives, with commas between the requests.
+
+        Neighbours that stand alike are spliced together, as far as they can be spliced at all.
+        """
+        if not isinstance(rows, AlikeRows) or rows.lines is None or rows.one.reason is not None:
+            return b",".join(self.encode_all(rows, nonce))
+        tier, lines = rows.one.tier, rows.lines
+        splice = self._splices.get((tier, nonce)) or self._splice(tier, nonce, FrozenFields(lines[0]))
+        whole = splice.joined(lines)
+        if whole is not None:
+            return whole
+        parts: list[bytes] = []
+        low = 0
+        for usual, alike in groupby(map(splice.usual, lines)):
+            high = low + len(list(alike))
+            part = splice.joined(lines[low:high]) if usual else None
+            parts.append(b",".join(self.encode_all(rows[low:high], nonce)) if part is None else part)
+            low = high
+        return b",".join(parts)
 
     def _splice(self, tier: int, nonce: Nonce, fields: FrozenFields) -> Splice:
         """Prepare for the records that have the fields of this one."""
@@ -204,7 +236,7 @@ class RequestBuilder(Generic[T]):
                 f"tier {row.tier} has a template of its own; read the row with source=True to size it"
             )
         else:
-            text = _text_size(prompt, row.fields)
+            text = text_size(prompt, row.fields)
         shown = self._shown_of(row, step)
         shown_size = len(quoted(shown)) - 2 if shown else 0
         fixed = self._fixed((row.tier, step)) + 1 + _WIDTH
@@ -212,11 +244,15 @@ class RequestBuilder(Generic[T]):
             self._first_sizes[row.tier] = fixed
         return fixed + len(self.key_part(row.key)) + text + shown_size
 
-    def sizes(self, rows: Iterable[RowView]) -> list[int]:
+    def sizes(self, rows: Sequence[RowView]) -> list[int]:
         """Give what `size` gives, for many rows."""
         known, size, literal = self._first_sizes.get, self.size, self._literal.fullmatch
         if self._opaque:
             return [size(row) for row in rows]
+        if isinstance(rows, AlikeRows) and rows.one.reason is None and self._all_literal(rows.keys):
+            size(rows.one)
+            if (fixed := known(rows.one.tier)) is not None:
+                return [fixed + n for n in map(add, map(len, rows.keys), rows.sizes)]
         return [
             fixed + len(row.key) + row.size
             if row.reason is None and (fixed := known(row.tier)) is not None and literal(row.key)
@@ -292,8 +328,8 @@ class RequestBuilder(Generic[T]):
             tier, step = way
             self._prompt(tier)
             static = self._spec.static(tier, show_schema=self._schema is None)
-            params = _params(self._spec.tiers[tier], step, static, self._schema)
-            head = b'","params":' + _opened(params) + b',"messages":[{"role":"user","content":'
+            params = request_params(self._spec.tiers[tier], step, static, self._schema)
+            head = b'","params":' + opened(params) + b',"messages":[{"role":"user","content":'
             self._heads[way] = head
         return head
 
@@ -328,48 +364,6 @@ class RequestBuilder(Generic[T]):
         if not key:
             raise UsageError(f"the record has no key {self._spec.key!r}")
         return RowKey(key), fields
-
-
-class _Texts:
-    """The lengths of a template's texts, encoded. JSON escapes character by character, so parts add up."""
-
-    def __init__(self, prompt: Prompt) -> None:
-        self._gaps = prompt.gaps
-        self._fixed = _text_size(prompt, dict.fromkeys(prompt.fields, "-")) - len(prompt.gaps)
-        self._missing = len(quoted(prompt.missing)) - 2
-
-    def size(self, fields: Mapping[str, str | None]) -> int:
-        """Give what `_text_size` gives, without rendering."""
-        size = self._fixed
-        for name in self._gaps:
-            value = fields[name]
-            size += len(to_json(value)) - 2 if value and not value.isspace() else self._missing
-        return size
-
-
-def _text_size(prompt: Prompt, fields: Mapping[str, str | None]) -> int:
-    return len(quoted(prompt.render(fields, nonce="a" * _WIDTH))) - 2
-
-
-def _params(tier: Tier, step: Retry | None, static: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give everything of a request but its messages, in the order in which it is written."""
-    params = tier.request_params()
-    if step is not None:
-        params["max_tokens"] = ceil(tier.max_tokens * step.max_tokens)
-    if schema is not None:
-        shape = {"type": "json_schema", "schema": schema}
-        params["output_config"] = {**params.get("output_config", {}), "format": shape}
-    params["system"] = static
-    if len(static) >= _CACHED_FROM:
-        # An hour, because the requests of a batch are spread over longer than the usual five minutes.
-        keep = {"type": "ephemeral", "ttl": "1h"}
-        params["system"] = [{"type": "text", "text": static, "cache_control": keep}]
-    return params
-
-
-def _opened(params: Mapping[str, Any]) -> bytes:
-    """Encode an object up to its closing brace. Order is kept: a model writes fields in the schema's order."""
-    return json.dumps(params, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()[:-1]
 
 
 def _told(detail: str) -> str:

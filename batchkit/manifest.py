@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 
 import attrs
 
+from batchkit.alike import AlikeRows
 from batchkit.builder import RequestBuilder
 from batchkit.ids import CustomId, RowId
 from batchkit.model import Batch, RowView
@@ -26,6 +27,10 @@ Standing = tuple[int, int, int, "Reason | None"]
 """A row's tier, tries, resends and reason."""
 
 _standing: Callable[[RowView], Standing] = attrgetter("tier", "tries", "resends", "reason")
+
+
+def _waits(row: RowView, batch: Batch) -> bool:
+    return row.state is RowState.SUBMITTED and row.batch == batch.id
 
 
 @attrs.define(kw_only=True)
@@ -51,11 +56,17 @@ class Manifest:
         shared: dict[Standing, Standing] = {}
         for start in range(0, len(members), READ):
             rows = store.rows(cast("list[RowId]", members[start : start + READ].tolist()))
-            ids = builder.custom_ids([row.key for row in rows], batch.nonce)
+            if isinstance(rows, AlikeRows):
+                keys, standing = rows.keys, _standing(rows.one)
+                standings += [shared.setdefault(standing, standing)] * len(rows)
+                waiting += bytes([_waits(rows.one, batch)]) * len(rows)
+            else:
+                keys = [row.key for row in rows]
+                stood = list(map(_standing, rows))
+                standings += map(shared.setdefault, stood, stood)
+                waiting += bytes(_waits(row, batch) for row in rows)
+            ids = builder.custom_ids(keys, batch.nonce)
             index.update(zip(ids, range(start, start + len(rows)), strict=True))
-            stood = list(map(_standing, rows))
-            standings.extend(map(shared.setdefault, stood, stood))
-            waiting += bytes(row.state is RowState.SUBMITTED and row.batch == batch.id for row in rows)
         return cls(index=index, rows=cast("Sequence[RowId]", members), standings=standings, open=waiting)
 
     def still_open(self) -> Iterator[int]:

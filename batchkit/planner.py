@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple, cast
 
@@ -28,11 +28,16 @@ Draw = Callable[[int, int], int]
 
 
 class Sized(NamedTuple):
-    """A pending row: the exact length of its encoded request, and its worst cost in nano-dollars."""
+    """Pending rows: the exact length of the encoded request of each, and its worst cost in nano-dollars."""
 
-    row: RowId
-    size: int
-    cost: int = 0
+    rows: Sequence[RowId]
+    sizes: Sequence[int]
+    costs: Sequence[int]
+
+    def without(self, rows: AbstractSet[RowId]) -> Sized:
+        """Leave some rows out."""
+        kept = [item for item in zip(*self, strict=True) if item[0] not in rows]
+        return Sized(*map(list, zip(*kept, strict=True))) if kept else Sized((), (), ())
 
 
 @attrs.frozen(kw_only=True)
@@ -87,11 +92,11 @@ def draw_count(pending: int, cap: int, taken: AbstractSet[int], draw: Draw) -> i
     return count
 
 
-def plan(sizes: Iterable[Sized], pending: int, limits: Limits, taken: AbstractSet[int], draw: Draw) -> Plan:
+def plan(pages: Iterable[Sized], pending: int, limits: Limits, taken: AbstractSet[int], draw: Draw) -> Plan:
     """Choose the rows of the next batch from the front of the pending rows.
 
     Args:
-        sizes: The pending rows in id order; read no further than needed.
+        pages: The pending rows in id order, some at a time; read no further than needed.
         pending: How many rows are pending.
         limits: What the batch may hold.
         taken: Sizes of other batches that this one should not have.
@@ -105,18 +110,32 @@ def plan(sizes: Iterable[Sized], pending: int, limits: Limits, taken: AbstractSe
     costs: list[int] = []
     too_large: list[RowId] = []
     size, comma = frame, 0
-    for row, length, cost in sizes:
-        if length + frame > limits.max_bytes:
-            too_large.append(row)
+    full = False
+    for page in pages:
+        grown = size + comma + sum(page.sizes) + len(page.sizes) - 1
+        if page.sizes and grown < most and len(rows) + len(page.sizes) < target:
+            # All of them fit, with room for more: no need to ask for each.
+            rows.extend(page.rows)
+            lengths.extend(page.sizes)
+            costs.extend(page.costs)
+            size, comma = grown, 1
             continue
-        grown = size + comma + length
-        if comma and grown > most:
-            break
-        rows.append(row)
-        lengths.append(length)
-        costs.append(cost)
-        size, comma = grown, 1
-        if grown >= most or len(rows) >= target:
+        for row, length, cost in zip(*page, strict=True):
+            if length + frame > limits.max_bytes:
+                too_large.append(row)
+                continue
+            grown = size + comma + length
+            full = bool(comma) and grown > most
+            if full:
+                break
+            rows.append(row)
+            lengths.append(length)
+            costs.append(cost)
+            size, comma = grown, 1
+            full = grown >= most or len(rows) >= target
+            if full:
+                break
+        if full:
             break
     if len(rows) + len(too_large) < pending:
         kept = _distinct(len(rows), taken)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeAlias
 
 import attrs
 from pydantic_core import to_json
 
+from batchkit.alike import AnsweredRows
 from batchkit.digests import run_digest
 from batchkit.equations import Equations, count
 from batchkit.errors import StoreError
@@ -38,10 +38,8 @@ _TRIES: Final = 5
 _NO_SOURCE: Final[Mapping[str, Any]] = {"kind": "rows", "file": None, "key": None, "fields": []}
 
 
-_standing: Final[Callable[[RowView], tuple[RowState, Reason | None, int, int]]] = attrgetter(
-    "state", "reason", "tier", "answers"
-)
-_own: Final[Callable[[RowView], tuple[RowId, RowKey, bytes | None]]] = attrgetter("id", "key", "answer")
+_Stands: TypeAlias = tuple[RowState, "Reason | None", int, int]
+"""Where a row stands: state, reason, tier, billed answers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -149,15 +147,24 @@ def _scan(store: Store, run: Run, packed: gzip.GzipFile | None) -> _Rows:
     first = row_id(run.id, 0)
     after: RowId | None = None
     while page := store.page(run.id, Where(answers=True), after=after, limit=_SCAN):
-        lines: list[bytes] = []
+        ids, keys, stands, answers = _columns(page)
+        positions, quoted = [row - first for row in ids], _quoted(keys)
+        parts: list[str] = []
         # Neighbours mostly stand alike: what their lines have in common is made once.
-        for stands, rows in groupby(page, key=_standing):
-            middle, before = _middle(*stands), len(lines)
-            for id_, key, answer in map(_own, rows):
-                hashed = b"null" if answer is None else b'"%b"' % sha256(answer).hexdigest().encode()
-                lines.append(b"[%d,%b,%b,%b]\n" % (id_ - first, to_json(key), middle, hashed))
-            counts[stands[:3]] += len(lines) - before
-        text = b"".join(lines)
+        for one, alike in groupby(stands):
+            low = len(parts)
+            high = low + len(list(alike))
+            middle = _middle(*one)
+            parts += [
+                f"[{position},{key},{middle},null]\n"
+                if answer is None
+                else f'[{position},{key},{middle},"{sha256(answer).hexdigest()}"]\n'
+                for position, key, answer in zip(
+                    positions[low:high], quoted[low:high], answers[low:high], strict=True
+                )
+            ]
+            counts[one[:3]] += high - low
+        text = "".join(parts).encode()
         digest.update(text)
         if packed is not None:
             packed.write(text)
@@ -165,9 +172,29 @@ def _scan(store: Store, run: Run, packed: gzip.GzipFile | None) -> _Rows:
     return _Rows(digest=digest.hexdigest(), tally=Tally(counts=counts))
 
 
+def _columns(
+    page: Sequence[RowView],
+) -> tuple[Sequence[RowId], Sequence[RowKey], Sequence[_Stands], Sequence[bytes | None]]:
+    if isinstance(page, AnsweredRows):
+        return page.ids, page.keys, page.stands, page.texts
+    return (
+        [row.id for row in page],
+        [row.key for row in page],
+        [(row.state, row.reason, row.tier, row.answers) for row in page],
+        [row.answer for row in page],
+    )
+
+
+def _quoted(keys: Sequence[RowKey]) -> list[str]:
+    """Give each key as JSON; all at once, unless one of them holds a comma itself."""
+    quoted = to_json(keys)[1:-1].decode().split(",")
+    return quoted if len(quoted) == len(keys) else [to_json(key).decode() for key in keys]
+
+
 @lru_cache(maxsize=1_000)
-def _middle(state: RowState, reason: Reason | None, tier: int, answers: int) -> bytes:
-    return to_json([outcome(state, reason).value, reason.value if reason else None, tier, answers])[1:-1]
+def _middle(state: RowState, reason: Reason | None, tier: int, answers: int) -> str:
+    said = [outcome(state, reason).value, reason.value if reason else None, tier, answers]
+    return to_json(said)[1:-1].decode()
 
 
 def _content(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar, cast
 
+from batchkit.alike import AlikeRows
 from batchkit.builder import RequestBuilder
 from batchkit.ids import RowId, RunId
 from batchkit.model import Batch, RowView, Where
@@ -21,14 +22,11 @@ __all__ = ["Requests"]
 
 T = TypeVar("T")
 
-# The positional form, past the generated __new__: this runs for every row.
-_new: Final[Any] = tuple.__new__
-
 READ = 500
 """Rows read at a time: few enough to be gone before the cyclic collector looks at them."""
 
-JOINED = 50
-"""Requests joined at a time: a step of an iterator for each would cost more than the joining."""
+JOINED = 96 * 1024
+"""About as many bytes of requests are joined at a time: a step of an iterator for each would cost more than the joining."""
 
 
 class _Rows(RowStore, BatchStore, Protocol):
@@ -54,7 +52,7 @@ class Requests(Generic[T]):
         )
 
     def sized(self, run: RunId, *, capped: bool) -> Iterator[Sized]:
-        """Give the pending rows of a run in id order, each with its exact size and worst cost.
+        """Give the pending rows of a run in id order, some at a time, each with its exact size and worst cost.
 
         Raises:
             UsageError: ``capped``, and a tier's price is not known: an unknown price is not zero.
@@ -65,13 +63,23 @@ class Requests(Generic[T]):
         worst: dict[tuple[int, Reason | None, int, int], int] = {}
         while True:
             page = self._store.page(run, where, after=after, limit=READ)
-            for row, size in zip(page, self._builder.sizes(page), strict=True):
-                alike = (row.tier, row.reason, row.tries, size)
-                cost = worst.get(alike)
-                if cost is None:
-                    cost = worst[alike] = self._worst(row, size, capped=capped)
-                sized: Sized = _new(Sized, (row.id, size, cost))
-                yield sized
+            sizes = self._builder.sizes(page)
+            costs: list[int] = []
+            alike = page.one if isinstance(page, AlikeRows) else None
+            if alike is not None:
+                by_size = {size: self._worst(alike, size, capped=capped) for size in set(sizes)}
+                costs = list(map(by_size.__getitem__, sizes))
+            else:
+                for row, size in zip(page, sizes, strict=True):
+                    way = (row.tier, row.reason, row.tries, size)
+                    cost = worst.get(way)
+                    if cost is None:
+                        cost = worst[way] = self._worst(row, size, capped=capped)
+                    costs.append(cost)
+            ids = (
+                cast("Sequence[RowId]", page.ids) if isinstance(page, AlikeRows) else [row.id for row in page]
+            )
+            yield Sized(ids, sizes, costs)
             if len(worst) > 1_000:
                 worst.clear()
             if len(page) < READ:
@@ -84,11 +92,12 @@ class Requests(Generic[T]):
         They are made as they are asked for.
         """
         members = self._store.members(batch.id).rows
+        step = max(1, min(READ, JOINED * batch.count // max(1, batch.size)))
         for start in range(0, len(members), READ):
             ids = cast("list[RowId]", members[start : start + READ].tolist())
             rows = self._store.rows(ids, source=True, results=self._shows)
-            for first in range(0, len(rows), JOINED):
-                yield b",".join(self._builder.encode_all(rows[first : first + JOINED], batch.nonce))
+            for first in range(0, len(rows), step):
+                yield self._builder.encode_joined(rows[first : first + step], batch.nonce)
 
     def _worst(self, row: RowView, size: int, *, capped: bool) -> int:
         tier = self._tiers[row.tier]

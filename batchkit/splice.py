@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 from typing_extensions import Self
 
+from batchkit.columns import interleaved, marked, unmarked
 from batchkit.encoding import quoted
 from batchkit.prompt import Prompt
 
@@ -26,6 +27,73 @@ _PLAIN: Final = rb'([!#-\[\]-~][^"]*)'
 
 
 @attrs.frozen(kw_only=True)
+class Table:
+    """Frozen lines as columns: cut at their quotation marks, all at once, and written anew as requests.
+
+    Attributes:
+        keys: Matches keys that stand for themselves, with commas between them.
+        names: The fields of a line as JSON, without quotation marks.
+        order: The columns of a request: 1 is the key, 2 the first field.
+        literals: What stands before, between and behind them.
+    """
+
+    keys: Callable[[bytes], re.Match[bytes] | None]
+    names: Sequence[bytes]
+    order: Sequence[int]
+    literals: Sequence[bytes]
+
+    @property
+    def width(self) -> int:
+        """Count the quotation marks of a line."""
+        return 2 + 4 * len(self.names)
+
+    def joined(self, lines: Sequence[bytes]) -> bytes | None:
+        """Give the requests of the lines with commas between them; None unless each line can be spliced."""
+        text = b"\n".join(lines)
+        escaped = b"\\" in text
+        if escaped:
+            text = marked(text)
+            if b'"\\' in text:
+                return None  # a text that begins with an escape may be blank
+        count, width = len(lines), self.width
+        pieces = text.split(b'"')
+        if len(pieces) != count * width + 1:
+            return None
+        columns = self._columns(pieces, count)
+        if columns is None:
+            return None
+        made = interleaved([columns[column - 1] for column in self.order], self.literals, b",")
+        return unmarked(made) if escaped else made
+
+    def _columns(self, pieces: Sequence[bytes], count: int) -> list[Sequence[bytes]] | None:
+        """Give the keys and the text of each field, if nothing else but what a frozen line has is in the pieces."""
+        width = self.width
+        frame = b"".join(pieces[::width]).translate(None, b"0123456789")
+        keys = pieces[1::width]
+        if frame != b"[," + b"}]\n[," * (count - 1) + b"}]" or pieces[2::width].count(b",{") != count:
+            return None
+        joined = b",".join(keys)
+        if joined.count(b",") != count - 1 or self.keys(joined) is None:
+            return None
+        columns: list[Sequence[bytes]] = [keys]
+        for number, name in enumerate(self.names):
+            place = 3 + 4 * number
+            texts = pieces[place + 2 :: width]
+            usual = (
+                pieces[place::width].count(name) == count
+                and pieces[place + 1 :: width].count(b":") == count
+                and (not number or pieces[place - 1 :: width].count(b",") == count)
+                # Every text begins with a visible ASCII character, so that none is blank.
+                and min(texts) >= b"!"
+                and max(texts) < b"\x7f"
+            )
+            if not usual:
+                return None
+            columns.append(texts)
+        return columns
+
+
+@attrs.frozen(kw_only=True)
 class Splice:
     """What all spliced requests of one batch and tier share.
 
@@ -35,12 +103,22 @@ class Splice:
         escaped: The same for a line that has one.
         order: The groups that fill ``mold``.
         mold: The request for the ``%`` operator.
+        table: How many lines are spliced at once; None where they cannot be.
     """
 
     plain: Callable[[bytes], re.Match[bytes] | None]
     escaped: Callable[[bytes], re.Match[bytes] | None]
     order: Sequence[int]
     mold: bytes
+    table: Table | None = None
+
+    def usual(self, line: bytes) -> bool:
+        """Tell whether a line has as many fields with text as most; only such lines are spliced together."""
+        return self.table is not None and marked(line).count(b'"') == self.table.width
+
+    def joined(self, lines: Sequence[bytes]) -> bytes | None:
+        """Give the requests of many lines with commas between them; None unless each of them can be spliced."""
+        return None if self.table is None else self.table.joined(lines)
 
     @classmethod
     def make(
@@ -77,12 +155,15 @@ class Splice:
         text = quoted(prompt.mold(nonce=nonce))
         mold = _whole(before) + b"%b" + _whole(f"-{nonce}".encode() + after) + text + _whole(end)
         plain, escaped = (re.compile(pattern).fullmatch for pattern in patterns)
-        return cls(
-            plain=plain,
-            escaped=escaped,
-            order=(1, *(2 + fields.index(name) for name in prompt.gaps)),
-            mold=mold,
-        )
+        order = (1, *(2 + fields.index(name) for name in prompt.gaps))
+        # No JSON text holds this byte.
+        literals = (mold % ((b"\x02",) * len(order))).split(b"\x02")
+        names = [quoted(name)[1:-1] for name in fields]
+        table = None
+        if not any(b"\\" in name for name in names):
+            keys = re.compile(rb"(?:%b)(?:,(?:%b))*" % (key.encode(), key.encode())).fullmatch
+            table = Table(keys=keys, names=names, order=order, literals=literals)
+        return cls(plain=plain, escaped=escaped, order=order, mold=mold, table=table)
 
 
 NEVER: Final = Splice(plain=lambda _: None, escaped=lambda _: None, order=(), mold=b"")

@@ -216,7 +216,7 @@ class ChunkedSubmitter(Generic[T]):
     ) -> Sent:
         sized = self._requests.sized(run.id, capped=cap is not None)
         chosen = plan(
-            (item for item in sized if item.row not in deferred) if deferred else sized,
+            (page.without(deferred) for page in sized) if deferred else sized,
             pending,
             limits,
             self._taken(page),

@@ -6,7 +6,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from operator import eq
 from typing import Any, Final
 
 from batchkit.errors import StoreError
@@ -19,7 +18,7 @@ from batchkit.storage import schema
 from batchkit.storage.pages import PackedPage, PageCache
 from batchkit.storage.postgres_base import PostgresBase
 from batchkit.storage.postgres_database import Transaction
-from batchkit.storage.views import result_view, views, views_in_order
+from batchkit.storage.views import alike_views, answered_views, result_view, views
 
 _STATE = "SELECT s.id, s.state, s.reason, s.tier, s.tries, s.resends, s.batch, s.result, s.cost, s.answers"
 _RESULT = """,
@@ -124,8 +123,11 @@ class PostgresRows(PostgresBase):
             if not wanted and (first := transaction.first(_PAGE[""], {**filters, "limit": 1})):
                 alike = self._alike(transaction, first, limit)
                 if alike is not None:
-                    return views_in_order(packed, alike, first, source=where.source)
-            return views(packed, transaction.all(_PAGE[wanted], filters), source=where.source)
+                    return alike_views(packed, alike, first, source=where.source)
+            found = transaction.all(_PAGE[wanted], filters)
+            if wanted == "answer" and not where.source:
+                return answered_views(packed, found)
+            return views(packed, found, source=where.source)
 
     def rows(self, ids: Sequence[RowId], *, source: bool = False, results: bool = False) -> Sequence[RowView]:
         """Give the rows with these ids, in the order asked for."""
@@ -134,8 +136,8 @@ class PostgresRows(PostgresBase):
             if not results and ids and ids[-1] - ids[0] == len(ids) - 1:
                 one = transaction.first(_ONE, (ids[0],))
                 alike = self._alike(transaction, one, len(ids)) if one is not None else None
-                if one is not None and alike is not None and all(map(eq, ids, alike)):
-                    return views_in_order(packed, alike, one, source=source)
+                if one is not None and alike is not None and list(ids) == list(alike):
+                    return alike_views(packed, alike, one, source=source)
             found = transaction.all(_ROWS[results], (list(ids),))
             if len(found) != len(ids):
                 unknown = sorted(set(ids).difference(row[0] for row in found))

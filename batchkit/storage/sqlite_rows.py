@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from operator import eq, itemgetter
+from operator import itemgetter
 from typing import Any, Final
 
 from batchkit.errors import StoreError
@@ -19,7 +19,7 @@ from batchkit.states import RowState
 from batchkit.storage import schema
 from batchkit.storage.pages import PackedPage, PageCache
 from batchkit.storage.sqlite_base import SQLiteBase, numbered
-from batchkit.storage.views import result_view, views, views_in_order
+from batchkit.storage.views import alike_views, answered_views, result_view, views
 
 _STATE = "SELECT s.id, s.state, s.reason, s.tier, s.tries, s.resends, s.batch, s.result, s.cost, s.answers"
 _RESULT = """,
@@ -65,16 +65,25 @@ _OTHERS: Final = """
     SELECT (tier << 16) | (state << 8) | reason AS code, count(*) FROM row_state
     WHERE id BETWEEN ? AND ? AND NOT (tier = ? AND state = ? AND reason = ?) GROUP BY code
 """
-_LEDGER: Final = """
-    SELECT r.batch, r.event, r.tier, r.verdict, m.text, s.result IS r.id AND s.state = :p1, r.input IS NOT NULL,
-        count(*), coalesce(sum(r.input), 0), coalesce(sum(r.output), 0), coalesce(sum(r.cache_write_5m), 0),
-        coalesce(sum(r.cache_write_1h), 0), coalesce(sum(r.cache_read), 0), sum(r.cost)
-    FROM result r JOIN row_state s ON s.id = r.row JOIN name m ON m.id = r.model
-    WHERE r.id BETWEEN :p2 AND :p3 AND r.row >= :p4 AND r.row < :p5
+_SUMS: Final = """
+    count(*), coalesce(sum(r.input), 0), coalesce(sum(r.output), 0), coalesce(sum(r.cache_write_5m), 0),
+    coalesce(sum(r.cache_write_1h), 0), coalesce(sum(r.cache_read), 0), coalesce(sum(r.cost), 0)
+"""
+_ALIKE_RESULTS: Final = (
+    "r.batch, r.event, r.tier, r.verdict, r.model, s.result IS r.id AND s.state = :p1, r.input IS NOT NULL"
+)
+_OF_RUN: Final = "r.id BETWEEN :p2 AND :p3 AND r.row >= :p4 AND r.row < :p5"
+_ALL_RESULTS: Final = f"SELECT {_SUMS} FROM result r WHERE {_OF_RUN}"  # noqa: S608 (constants)
+_ONE_RESULT: Final = f"""
+    SELECT {_ALIKE_RESULTS}, r.id FROM result r JOIN row_state s ON s.id = r.row WHERE {_OF_RUN} ORDER BY r.id LIMIT 1
+"""  # noqa: S608 (constants)
+_OTHER_RESULTS: Final = f"""
+    SELECT {_ALIKE_RESULTS}, min(r.id), {_SUMS} FROM result r JOIN row_state s ON s.id = r.row
+    WHERE {_OF_RUN} AND NOT (r.batch IS :p6 AND r.event = :p7 AND r.tier = :p8 AND r.verdict = :p9
+        AND r.model = :p10 AND (s.result IS r.id AND s.state = :p1) = :p11 AND (r.input IS NOT NULL) = :p12)
     GROUP BY r.batch, r.model, (r.event << 24) | (r.tier << 16) | (r.verdict << 8)
         | ((s.result IS r.id AND s.state = :p1) << 1) | (r.input IS NULL)
-    ORDER BY min(r.id)
-"""
+"""  # noqa: S608 (constants)
 _SLICE: Final = 20_000
 """Rows grouped at a time: to group is to sort, and a sort of everything would hold everything."""
 
@@ -133,10 +142,10 @@ class SQLiteRows(SQLiteBase):
             if not wanted and (first := connection.execute(_PAGE[""], (*filters[:-1], 1)).fetchone()):
                 alike = self._alike(connection, first, limit)
                 if alike is not None:
-                    return views_in_order(
-                        partial(self._packed, connection), alike, first, source=where.source
-                    )
+                    return alike_views(partial(self._packed, connection), alike, first, source=where.source)
             found = connection.execute(_PAGE[wanted], filters).fetchall()
+            if wanted == "answer" and not where.source:
+                return answered_views(partial(self._packed, connection), found)
             return views(partial(self._packed, connection), found, source=where.source)
 
     def rows(self, ids: Sequence[RowId], *, source: bool = False, results: bool = False) -> Sequence[RowView]:
@@ -145,8 +154,8 @@ class SQLiteRows(SQLiteBase):
             if not results and ids and ids[-1] - ids[0] == len(ids) - 1:
                 one: tuple[Any, ...] | None = connection.execute(_ONE, (ids[0],)).fetchone()
                 alike = self._alike(connection, one, len(ids)) if one is not None else None
-                if one is not None and alike is not None and all(map(eq, ids, alike)):
-                    return views_in_order(partial(self._packed, connection), alike, one, source=source)
+                if one is not None and alike is not None and list(ids) == list(alike):
+                    return alike_views(partial(self._packed, connection), alike, one, source=source)
             found = connection.execute(_ROWS[results], (json.dumps(list(ids)),)).fetchall()
             if len(found) != len(ids):
                 unknown = sorted(set(ids).difference(row[0] for row in found))
@@ -192,25 +201,41 @@ class SQLiteRows(SQLiteBase):
         """Count and sum the results of a run that are alike."""
         staged, first, end = schema.state_code(RowState.SUCCEEDED), row_id(run, 0), row_id(RunId(run + 1), 0)
         sums: dict[tuple[Any, ...], list[int]] = {}
+        eldest: dict[tuple[Any, ...], int] = {}
+        common: tuple[Any, ...] = ()
         with self._db.read() as connection:
             last = connection.execute("SELECT max(id) FROM result").fetchone()[0]
             for low, high in _slices(1, last):
-                for found in connection.execute(_LEDGER, numbered(staged, low, high, first, end)):
-                    known = sums.setdefault(found[:7], [0] * 7)
-                    known[:] = [n + more for n, more in zip(known, found[7:], strict=True)]
+                of_run = (staged, low, high, first, end)
+                rest = list(connection.execute(_ALL_RESULTS, numbered(*of_run)).fetchone())
+                if not rest[0]:
+                    continue
+                # Most results are alike. They are what is left of all, so that only the others are sorted into groups.
+                if not common:
+                    found = connection.execute(_ONE_RESULT, numbered(*of_run)).fetchone()
+                    common = found[:7]
+                    eldest[common] = found[7]
+                for found in connection.execute(_OTHER_RESULTS, numbered(*of_run, *common)):
+                    eldest.setdefault(found[:7], found[7])
+                    _add(sums, found[:7], found[8:])
+                    rest = [n - other for n, other in zip(rest, found[8:], strict=True)]
+                _add(sums, common, rest)
+                common = max(sums, key=lambda alike: sums[alike][0])
+            names = dict(connection.execute("SELECT id, text FROM name"))
         return [
             LedgerLine(
                 None if batch is None else BatchId(batch),
                 schema.ROW_EVENTS[event],
                 tier,
                 schema.REASONS[verdict],
-                model,
+                names[model],
                 bool(stands),
                 results,
                 Usage(*tokens) if told else None,
                 cost,
             )
-            for (batch, event, tier, verdict, model, stands, told), (results, *tokens, cost) in sums.items()
+            for alike, (results, *tokens, cost) in sorted(sums.items(), key=lambda item: eldest[item[0]])
+            for batch, event, tier, verdict, model, stands, told in [alike]
         ]
 
     def _page_column(self, connection: sqlite3.Connection, run: RunId, column: str) -> Iterator[tuple[Any]]:
@@ -260,6 +285,11 @@ class SQLiteRows(SQLiteBase):
         last = id_ + count - 1
         (alike,) = connection.execute(_ALIKE, (id_, last, *values)).fetchone()
         return range(id_, last + 1) if alike == count else None
+
+
+def _add(sums: dict[tuple[Any, ...], list[int]], alike: tuple[Any, ...], more: Sequence[int]) -> None:
+    known = sums.setdefault(alike, [0] * len(more))
+    known[:] = [n + other for n, other in zip(known, more, strict=True)]
 
 
 def _slices(first: int, last: int | None) -> Iterator[tuple[int, int]]:

@@ -6,9 +6,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
-from batchkit.ids import MAX_ROWS, BatchId, ResultId, RowId
+from batchkit.alike import AlikeRows, AnsweredRows
+from batchkit.ids import MAX_ROWS, BatchId, ResultId, RowId, RowKey
 from batchkit.model import PAGE, ResultView, RowView, Usage
 from batchkit.storage import schema
 from batchkit.storage.pages import PackedPage
@@ -28,64 +29,91 @@ def views(packed: Packed, found: Sequence[tuple[Any, ...]], *, source: bool) -> 
     asked = [row[0] for row in found]
     ids = sorted(asked)
     if ids == asked:
-        return views_in_order(packed, ids, found, source=source)
+        return _views_in_order(packed, ids, found, source=source)
     order = sorted(range(len(asked)), key=asked.__getitem__)
     ordered: list[Any] = [None] * len(found)
-    made = views_in_order(packed, ids, [found[n] for n in order], source=source)
+    made = _views_in_order(packed, ids, [found[n] for n in order], source=source)
     for n, view in zip(order, made, strict=True):
         ordered[n] = view
     return ordered
 
 
-def views_in_order(
-    packed: Packed,
-    ids: Sequence[int],
-    found: Sequence[tuple[Any, ...]] | tuple[Any, ...],
-    *,
-    source: bool,
+def alike_views(packed: Packed, ids: range, one: Sequence[Any], *, source: bool) -> AlikeRows:
+    """Make the views of neighbours that all stand as ``one`` does."""
+    _, state, reason, *rest = one
+    keys: list[RowKey] = []
+    sizes: list[int] = []
+    lines: list[bytes] = []
+    for page, offsets in _pages(ids):
+        held, part = packed(page), slice(offsets.start, offsets.stop)
+        keys += cast("list[RowKey]", held.keys[part])
+        sizes += held.sizes[part]
+        if source:
+            lines += held.lines()[part]
+    return AlikeRows(
+        ids=ids,
+        keys=keys,
+        sizes=sizes,
+        lines=lines if source else None,
+        stands=(schema.ROW_STATES[state], schema.REASONS[reason], *rest),
+    )
+
+
+def _pages(ids: range) -> Iterator[tuple[int, range]]:
+    """Cut neighbours at the borders of frozen pages; give each page with the offsets in it."""
+    low = ids.start
+    while low < ids.stop:
+        page = low - (low & _POSITION) % PAGE
+        high = min(ids.stop, page + PAGE)
+        yield page, range(low - page, high - page)
+        low = high
+
+
+def answered_views(packed: Packed, found: Sequence[tuple[Any, ...]]) -> AnsweredRows:
+    """Make the views of rows in order of id, each found with the text of its answer behind its own values."""
+    if not found:
+        return AnsweredRows(ids=(), keys=(), stands=(), texts=(), columns=((),) * 6)
+    ids, states, reasons, tiers, tries, resends, batches, results, costs, answers, texts = zip(
+        *found, strict=True
+    )
+    keys: list[str] = []
+    sizes: list[int] = []
+    low = 0
+    while low < len(ids):
+        page = ids[low] - (ids[low] & _POSITION) % PAGE
+        high = bisect_left(ids, page + PAGE, low)
+        held, offsets = packed(page), [id_ - page for id_ in ids[low:high]]
+        keys += map(held.keys.__getitem__, offsets)
+        sizes += map(held.sizes.__getitem__, offsets)
+        low = high
+    stands = zip(
+        map(schema.ROW_STATES.__getitem__, states),
+        map(schema.REASONS.__getitem__, reasons),
+        tiers,
+        answers,
+        strict=True,
+    )
+    return AnsweredRows(
+        ids=ids,
+        keys=cast("list[RowKey]", keys),
+        stands=list(stands),
+        texts=texts,
+        columns=(tries, resends, sizes, batches, results, costs),
+    )
+
+
+def _views_in_order(
+    packed: Packed, ids: Sequence[int], found: Sequence[tuple[Any, ...]], *, source: bool
 ) -> list[RowView]:
-    """Make views of rows in order of id; ``found`` is one tuple a row, or one for all where ids are a range."""
+    """Make views of rows in order of id, one tuple a row."""
     made: list[RowView] = []
     low = 0
     while low < len(ids):
         page = ids[low] - (ids[low] & _POSITION) % PAGE
         high = bisect_left(ids, page + PAGE, low)
-        held = packed(page)
-        if isinstance(ids, range):
-            made.extend(_alike_views(held, page, ids[low:high], found, source=source))
-        else:
-            made.extend(_page_views(held, page, found[low:high], source=source))
+        made.extend(_page_views(packed(page), page, found[low:high], source=source))
         low = high
     return made
-
-
-def _alike_views(
-    packed: PackedPage, page: int, ids: range, one: Sequence[Any], *, source: bool
-) -> Iterator[RowView]:
-    """Make the views of neighbours that all stand as ``one`` does."""
-    _, state, reason, *rest = one
-    tier, tries, resends, batch, result, cost, answers = map(repeat, rest)
-    offsets = range(ids.start - page, ids.stop - page)
-    return map(
-        _new_view,
-        zip(
-            ids,
-            packed.keys[offsets.start : offsets.stop],
-            repeat(schema.ROW_STATES[state]),
-            repeat(schema.REASONS[reason]),
-            tier,
-            tries,
-            resends,
-            packed.sizes[offsets.start : offsets.stop],
-            batch,
-            result,
-            cost,
-            answers,
-            packed.fields(offsets) if source else repeat(None),
-            *map(repeat, _NO_RESULT),
-            strict=False,  # what is the same for all is given without end
-        ),
-    )
 
 
 def _page_views(

@@ -6,10 +6,11 @@ import json
 import re
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from batchkit.alike import AlikeRows
 from batchkit.builder import RequestBuilder
 from batchkit.contract import Contract
 from batchkit.frozen import FrozenFields
@@ -153,6 +154,48 @@ def test_many_rows_are_encoded_sized_and_named_as_one_by_one(
     assert builder.custom_ids([row.key for row in rows], nonce) == [
         builder.custom_id(row.key, nonce) for row in rows
     ]
+
+
+TIDY = st.sampled_from(
+    ["Kettle", 'a 12" pan\\', "x\n\\n y", "~", '}],[1,"', "é", " blank", "", "\\", '"', "\u3000"]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            PLAIN | KEYS, st.fixed_dictionaries({"title": st.none() | TIDY, "description": TIDY | TEXTS})
+        )
+    ),
+    st.integers(0, 2),
+    NONCES,
+    st.booleans(),
+)
+@example(
+    [(RowKey(f"K{n}"), {"title": 'a 12" pan\\', "description": "Kettle"}) for n in range(3)],
+    0,
+    "abcdefgh",
+    False,
+)
+def test_rows_that_stand_alike_are_encoded_sized_and_named_as_one_by_one(
+    records: list[tuple[RowKey, dict[str, str | None]]], tier: int, nonce: Nonce, opaque: bool
+) -> None:
+    """Read as columns, rows have the requests, sizes and custom ids that they have one by one."""
+    if not records:
+        return
+    spec = _spec().evolve(prompt=Prompt("100 %s of {title}: {description} {title}", missing='"(none)" %'))
+    builder = RequestBuilder(spec, schema={"type": "object", "title": "%s %b %%"}, opaque=opaque)
+    rows = AlikeRows(
+        ids=range(len(records)),
+        keys=[key for key, _ in records],
+        sizes=[builder.text_size(fields) for _, fields in records],
+        lines=[source_line(n, key, fields) for n, (key, fields) in enumerate(records)],
+        stands=(RowState.PENDING, None, tier, 0, 0, None, None, 0, 0),
+    )
+    alone = [builder.encode(row, nonce) for row in rows]
+    assert builder.encode_joined(rows, nonce) == b",".join(alone)
+    assert builder.sizes(rows) == list(map(len, alone))
+    assert builder.custom_ids(rows.keys, nonce) == [builder.custom_id(key, nonce) for key in rows.keys]
 
 
 def test_what_needs_no_reading_is_spliced() -> None:

@@ -15,12 +15,18 @@ from batchkit.ids import RowId
 from batchkit.planner import Limits, Plan, Sized, draw_count, plan
 
 
-def rows(sizes: list[int]) -> list[Sized]:
-    return [Sized(RowId(n), size, cost=n) for n, size in enumerate(sizes)]
+def pages(sizes: list[int], step: int) -> list[Sized]:
+    ids = [RowId(n) for n in range(len(sizes))]
+    cuts = range(0, len(sizes), step)
+    return [
+        Sized(ids[n : n + step], sizes[n : n + step], list(range(len(sizes)))[n : n + step]) for n in cuts
+    ]
 
 
-def planned(sizes: list[int], limits: Limits, *, taken: frozenset[int] = frozenset(), seed: int = 0) -> Plan:
-    return plan(rows(sizes), len(sizes), limits, taken, random.Random(seed).randint)
+def planned(
+    sizes: list[int], limits: Limits, *, taken: frozenset[int] = frozenset(), seed: int = 0, step: int = 7
+) -> Plan:
+    return plan(pages(sizes, step), len(sizes), limits, taken, random.Random(seed).randint)
 
 
 @given(st.integers(1, 1_000), st.integers(1, 300), st.frozensets(st.integers(1, 300)), st.integers())
@@ -104,6 +110,28 @@ def test_a_size_cut_by_bytes_avoids_those_taken() -> None:
     assert made.size == GuardedBody.length_of([10] * 18)
 
 
+@given(
+    st.lists(st.integers(1, 60), max_size=60),
+    st.integers(1, 40),
+    st.integers(20, 900),
+    st.none() | st.integers(20, 900),
+    st.integers(1, 20),
+)
+def test_a_plan_does_not_depend_on_how_its_rows_are_cut_into_pages(
+    sizes: list[int], most: int, max_bytes: int, learned: int | None, step: int
+) -> None:
+    """Whole pages are taken at once where they fit: the plan is the one that asks row by row."""
+    limits = Limits(max_rows=most, max_bytes=max_bytes, learned_bytes=learned)
+    assert planned(sizes, limits, step=step) == planned(sizes, limits, step=1)
+
+
+def test_rows_that_wait_for_something_else_are_left_out() -> None:
+    """A page without some of its rows has the sizes and costs of the others."""
+    page = pages([10, 20, 30], 3)[0]
+    assert page.without(frozenset({RowId(1)})) == Sized([RowId(0), RowId(2)], [10, 30], [0, 2])
+    assert page.without(frozenset(page.rows)) == Sized((), (), ())
+
+
 def test_rows_are_read_no_further_than_needed() -> None:
     """Planning one batch out of endless rows reads about one batch's worth of them."""
     read: list[int] = []
@@ -111,7 +139,7 @@ def test_rows_are_read_no_further_than_needed() -> None:
     def endless() -> object:
         for n in count():
             read.append(n)
-            yield Sized(RowId(n), 10)
+            yield Sized([RowId(n)], [10], [0])
 
     plan(endless(), 10**9, Limits(max_rows=50), frozenset(), random.Random(0).randint)  # type: ignore[arg-type]
     assert len(read) <= 50
