@@ -73,8 +73,8 @@ class SQLiteFreeze(SQLiteRows):
     def _mark(self, connection: sqlite3.Connection, run: Run, page: Sequence[SourceRow]) -> None:
         """Bring the records that did not simply become PENDING to where their events lead."""
         connection.executemany(
-            "UPDATE row_state SET state = ?2, reason = ?3, result = ?4 WHERE id = ?1",
-            [mark_values(run, row) for row in page],
+            "UPDATE row_state SET state = ?, reason = ?, result = ? WHERE id = ?",
+            [(*values, id_) for id_, *values in (mark_values(run, row) for row in page)],
         )
         connection.executemany(
             "INSERT INTO refusal (row, detail) VALUES (?, ?)",
