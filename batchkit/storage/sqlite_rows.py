@@ -84,8 +84,8 @@ _OTHER_RESULTS: Final = f"""
     GROUP BY r.batch, r.model, (r.event << 24) | (r.tier << 16) | (r.verdict << 8)
         | ((s.result IS r.id AND s.state = :p1) << 1) | (r.input IS NULL)
 """  # noqa: S608 (constants)
-_SLICE: Final = 20_000
-"""Rows grouped at a time: to group is to sort, and a sort of everything would hold everything."""
+_SLICE: Final = 4_000
+"""Rows, or results, grouped at a time: to group is to sort, and what is read twice should still be in the page cache."""
 
 
 class SQLiteRows(SQLiteBase):
