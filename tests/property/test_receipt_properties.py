@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ ODD = [
     "𝄞",
 ]
 TEXT = st.one_of(st.text(max_size=6), st.lists(st.sampled_from([*ODD, "a", " "]), max_size=5).map("".join))
+# The csv module of Python 3.10 cannot write U+0000, which stands in the damaged lines anyway.
+CELL = TEXT.map(lambda text: text.replace("\0", "") if sys.version_info < (3, 11) else text)
 NUMBERS = st.one_of(
     st.integers(),
     st.integers(min_value=10**18),
@@ -135,7 +138,7 @@ def test_any_json_lines_verify(
 
 
 @given(
-    st.lists(st.lists(TEXT, min_size=0, max_size=6), max_size=6),
+    st.lists(st.lists(CELL, min_size=0, max_size=6), max_size=6),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     st.sampled_from(["\n", "\r\n"]),
     st.sampled_from(["rows.csv", "rows.csv.gz", "rows.CSV"]),
