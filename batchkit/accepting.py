@@ -79,8 +79,7 @@ class Accepting(Generic[T]):
         """
         index, rows, standings = self._manifest.index, self._manifest.rows, self._manifest.standings
         waiting, seen = self._manifest.open, self._seen
-        contract = self._validator.contract
-        accepts, judge = contract.accepts, contract.judge_text
+        accepts = self._validator.contract.accepts
         stood, answered, gather, price = _NO_STANDING, "", None, None
         taken = unpriced = 0
         for raw in lines:
@@ -122,16 +121,13 @@ class Accepting(Generic[T]):
             taken += 1
             self.in_hand = number
             answer = accepts(text)
-            if answer is None:
-                tokens = Usage(fresh, spoken, short, written - short, read)
-                verdict = judge(text, None, tokens, model)
-                self.in_hand = None
-                if verdict.reason is not None:
-                    judged(number, verdict)
+            self.in_hand = None
+            if not isinstance(answer, bytes):
+                if answer.reason is not None:
+                    tokens = Usage(fresh, spoken, short, written - short, read)
+                    judged(number, answer._replace(usage=tokens, model=model))
                     continue
-                answer = verdict.text
-            else:
-                self.in_hand = None
+                answer = answer.text
             standing = standings[number]
             if standing is not stood or model != answered or gather is None:
                 stood, answered = standing, model

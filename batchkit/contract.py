@@ -219,46 +219,56 @@ class Contract(Generic[T]):
             return Verdict(Reason.OUTPUT_EMPTY, "", None, b"", usage, model)
         try:
             output = self._validate(text, strict=True, extra="forbid")
-        except ValidationError as error:
-            violations = error.errors(include_url=False, include_context=False, include_input=False)
-            if violations[0]["type"] != "json_invalid" and text.startswith(b"{"):
-                return Verdict(Reason.OUTPUT_SCHEMA, _detail(violations), None, text, usage, model)
-            return self._judge_prose(text, row, usage, model)
         except Exception as error:
-            # A validator of the user's model that raises what pydantic does not take for a violation.
-            return Verdict(Reason.OUTPUT_RULE, code_failure("the model", error), None, text, usage, model)
+            return self._judge_unshaped(error, text, row, usage, model)
+        wrong = self._inexact(output, text)
+        if wrong is not None:
+            return Verdict(Reason.OUTPUT_UNPARSEABLE, wrong, None, text, usage, model)
+        if self._shape_is_all:
+            valid: Verdict[T] = _new(Verdict, (None, "", output, text, usage, model))
+            return valid
+        return self._judge_meaning(output, text, row, usage, model)
+
+    def accepts(self, answer: str) -> bytes | Verdict[T]:
+        """Judge a model's answer by a contract whose rules need no record: the text to keep of it if it is valid.
+
+        Of any other answer this gives what `judge_text` gives, without usage and model. Nobody is asked twice.
+        """
+        try:
+            text = answer.encode().strip(BLANK) if self._shape_is_all else b""
+        except UnicodeEncodeError:
+            text = b""
+        if not text:
+            return self.judge_text(answer, None, None, "")
+        try:
+            output = self._validate(text, strict=True, extra="forbid")
+        except Exception as error:
+            return self._judge_unshaped(error, text, None, None, "")
+        wrong = self._inexact(output, text)
+        return text if wrong is None else Verdict(Reason.OUTPUT_UNPARSEABLE, wrong, None, text)
+
+    def _inexact(self, output: T, text: bytes) -> str | None:
+        """Say why a text of the right shape is not exactly one JSON value with every key once, None where it is."""
         named = getattr(output, "__pydantic_fields_set__", None)
         keys = len(named) if named is not None else self._count(output)
         if self._always_exact or text.count(b":") != keys:
             try:
                 check_exact(text)
             except (NotOne, RecursionError) as error:
-                return Verdict(Reason.OUTPUT_UNPARSEABLE, str(error), None, text, usage, model)
-        if self._shape_is_all:
-            valid: Verdict[T] = _new(Verdict, (None, "", output, text, usage, model))
-            return valid
-        return self._judge_meaning(output, text, row, usage, model)
+                return str(error)
+        return None
 
-    def accepts(self, answer: str) -> bytes | None:
-        """Give the text to keep of a model's answer that is valid beyond doubt, where the shape is all that counts.
-
-        None says nothing: `judge_text` is to be asked. Where this gives a text, that gives the same, and no reason.
-        """
-        if not self._shape_is_all:
-            return None
-        try:
-            text = answer.encode().strip(BLANK)
-            output = self._validate(text, strict=True, extra="forbid")
-        except Exception:
-            return None  # whatever it was, it will be seen again and get its reason
-        named = getattr(output, "__pydantic_fields_set__", None)
-        keys = len(named) if named is not None else self._count(output)
-        if self._always_exact or text.count(b":") != keys:
-            try:
-                check_exact(text)
-            except (NotOne, RecursionError):
-                return None
-        return text
+    def _judge_unshaped(
+        self, error: Exception, text: bytes, row: Fields | None, usage: Usage | None, model: str
+    ) -> Verdict[T]:
+        """Judge what validation refused, or failed over."""
+        if not isinstance(error, ValidationError):
+            # A validator of the user's model that raises what pydantic does not take for a violation.
+            return Verdict(Reason.OUTPUT_RULE, code_failure("the model", error), None, text, usage, model)
+        violations = error.errors(include_url=False, include_context=False, include_input=False)
+        if violations[0]["type"] != "json_invalid" and text.startswith(b"{"):
+            return Verdict(Reason.OUTPUT_SCHEMA, _detail(violations), None, text, usage, model)
+        return self._judge_prose(text, row, usage, model)
 
     def _judge_prose(self, text: bytes, row: Fields | None, usage: Usage | None, model: str) -> Verdict[T]:
         """Judge what is no JSON object from its first to its last byte."""

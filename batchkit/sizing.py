@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from batchkit.alike import AlikeRows
 from batchkit.builder import RequestBuilder
+from batchkit.errors import UsageError
 from batchkit.ids import RowId, RunId
 from batchkit.model import Batch, RowView, Where
 from batchkit.money import known_price, price_of, worst_case
@@ -74,12 +75,14 @@ class Requests(Generic[T]):
                     way = (row.tier, row.reason, row.tries, size)
                     cost = worst.get(way)
                     if cost is None:
-                        cost = worst[way] = self._worst(row, size, capped=capped)
+                        try:
+                            cost = worst[way] = self._worst(row, size, capped=capped)
+                        except UsageError:
+                            # Rows before it may be all that is wanted.
+                            yield _sized(page, sizes, costs)
+                            raise
                     costs.append(cost)
-            ids = (
-                cast("Sequence[RowId]", page.ids) if isinstance(page, AlikeRows) else [row.id for row in page]
-            )
-            yield Sized(ids, sizes, costs)
+            yield _sized(page, sizes, costs)
             if len(worst) > 1_000:
                 worst.clear()
             if len(page) < READ:
@@ -107,3 +110,10 @@ class Requests(Generic[T]):
         if price is None and capped:
             price = known_price(tier.model, self._prices)
         return 0 if price is None else worst_case(size, most, price)
+
+
+def _sized(page: Sequence[RowView], sizes: Sequence[int], costs: Sequence[int]) -> Sized:
+    """Put together what is known of the rows of a page as far as their costs are."""
+    ids = cast("Sequence[RowId]", page.ids) if isinstance(page, AlikeRows) else [row.id for row in page]
+    known = len(costs)
+    return Sized(ids[:known], sizes[:known], costs)

@@ -23,7 +23,7 @@ from batchkit.source.readers import Damaged
 from batchkit.spec import Spec
 from batchkit.states import RowEvent
 
-_TOGETHER: Final = 1 << 20
+_TOGETHER: Final = 1 << 18
 """Most characters of the records that are frozen together: they are held several times over while they are."""
 
 _new: Final[Any] = tuple.__new__
@@ -86,6 +86,7 @@ class Freezer:
         self._staged = incremental
         self._room = builder.room(max_bytes=max_bytes)
         self._beyond = builder.beyond_text(self._names)
+        self._plain = [True] * (1 + len(self._names))
         # What a text has beyond those of its fields, where the template uses each of them once.
         self._fixed = (
             None if self._beyond is None else (len(to_json(dict.fromkeys(self._names, ""))) - self._beyond)
@@ -127,11 +128,14 @@ class Freezer:
             columns = [_texts([record.get(name) for record in page]) for name in self._names]
             if set(map(type, keys)) != {str} or not all(keys) or any(map(str.isspace, keys)):
                 return None
-            if sum(map(_length, columns)) > _TOGETHER:
+            texts = [keys, *columns]
+            if sum(map(_length, texts)) > _TOGETHER:
                 return None
-            cut = [tokens(keys), *map(tokens, columns)]
+            cut = [tokens(column, at_once=plain) for column, plain in zip(texts, self._plain, strict=True)]
         except (AttributeError, ValueError):
             return None
+        # A column that once had an escape in it, or a gap, will have more.
+        self._plain = [plain and mark != b"" for plain, (_, mark) in zip(self._plain, cut, strict=True)]
         numbers = range(position, position + len(page))
         quotes = [mark for _, mark in cut]
         literals = [b"[", b"," + quotes[0]]

@@ -127,7 +127,8 @@ class SQLiteSettle(SQLiteBase):
         """Give the number of a model's or person's name."""
         known = self._names.get(text)
         if known is None:
-            connection.execute("INSERT OR IGNORE INTO name (text) VALUES (?)", (text,))
-            known = connection.execute("SELECT id FROM name WHERE text = ?", (text,)).fetchone()[0]
+            stored = clean(text)
+            connection.execute("INSERT OR IGNORE INTO name (text) VALUES (?)", (stored,))
+            known = connection.execute("SELECT id FROM name WHERE text = ?", (stored,)).fetchone()[0]
             self._names[text] = known
         return known

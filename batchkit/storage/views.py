@@ -9,6 +9,7 @@ from itertools import repeat
 from typing import Any, Final, TypeAlias, cast
 
 from batchkit.alike import AlikeRows, AnsweredRows
+from batchkit.errors import StoreError
 from batchkit.ids import MAX_ROWS, BatchId, ResultId, RowId, RowKey
 from batchkit.model import PAGE, ResultView, RowView, Usage
 from batchkit.storage import schema
@@ -50,6 +51,10 @@ def alike_views(packed: Packed, ids: range, one: Sequence[Any], *, source: bool)
         sizes += held.sizes[part]
         if source:
             lines += held.lines()[part]
+    if not len(keys) == len(sizes) == len(ids) or (source and len(lines) != len(ids)):
+        raise StoreError(
+            f"frozen pages of rows {ids.start} to {ids.stop - 1} are damaged: they are short of records"
+        )
     return AlikeRows(
         ids=ids,
         keys=keys,

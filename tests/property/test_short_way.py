@@ -9,13 +9,13 @@ from typing import Any, Literal, cast
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from batchkit.contract import Contract
 from batchkit.escalator import Escalator
 from batchkit.ids import BatchId, CustomId, RowId
 from batchkit.manifest import Manifest, Standing
-from batchkit.model import Applied, Batch, Lease, Settled, Usage
+from batchkit.model import Applied, Batch, Lease, Settled
 from batchkit.pricing import Pricing
 from batchkit.prompt import Prompt
 from batchkit.reading import FileReading
@@ -224,10 +224,42 @@ def test_both_ways_settle_and_count_the_same(
 
 @given(st.sampled_from(CONTRACTS), ANSWERS | st.text())
 def test_what_is_accepted_at_once_is_what_judging_accepts(contract: Contract[Any], text: str) -> None:
-    """An answer that needs no second look is valid, and what is kept of it is the same text."""
+    """The short way keeps the text that judging keeps, and says of any other answer what judging says."""
     kept = contract.accepts(text)
-    verdict = contract.judge_text(text, None, Usage(), "")
-    assert kept is None or (verdict.valid and verdict.text == kept)
+    verdict = contract.judge_text(text, None, None, "")
+    assert (verdict.valid and verdict.text == kept) if isinstance(kept, bytes) else kept == verdict
+
+
+@pytest.mark.parametrize("kind", [FileReading, LongWay])
+def test_no_answer_is_validated_twice(kind: type[FileReading[Any]]) -> None:
+    """A validator that refuses what it has seen, or fails the first time, decides the same both ways: it is asked once."""
+    asked: list[str] = []
+
+    class Once(BaseModel):
+        title: str
+        size: int = 0
+
+        @field_validator("title")
+        @classmethod
+        def new(cls, value: str) -> str:
+            asked.append(value)
+            if value == "bad":
+                raise RuntimeError("the first time")
+            return value
+
+    spec = SPECS[0].evolve(contract=Contract(Once))
+    texts = [
+        '{"title": "a", "title": "b"}',
+        '{"title": "bad"}',
+        '{"title": "c", "size": "no"}',
+        '{"title": "d"}',
+    ]
+    given = [json.dumps(usual(n, text)).encode() for n, text in enumerate(texts)]
+    settled, *_ = cast("tuple[list[Settled]]", read(kind, spec, given, [True] * MEMBERS))
+    assert len(settled) == len(asked) == 4
+    assert [item.verdict for item in settled] == [
+        Reason.OUTPUT_UNPARSEABLE, Reason.OUTPUT_RULE, Reason.OUTPUT_SCHEMA, None
+    ]  # fmt: skip
 
 
 def test_usual_lines_go_the_short_way() -> None:

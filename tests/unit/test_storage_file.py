@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from batchkit.states import BatchState, RowEvent, RunState
 from batchkit.storage import schema, sqlite_file
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.testing.clock import FakeClock
+from batchkit.testing.store_contract.base import an_open_run
 
 SPEC = Digest("ab" * 32)
 
@@ -390,3 +392,15 @@ def _attempt(name: str, store: SQLiteStore, lease: Lease, ids: list[RowId]) -> s
     except StoreError as error:
         return str(error)
     return ""
+
+
+def test_a_frozen_page_that_lost_a_record_is_an_error_and_not_a_request_less(tmp_path: Path) -> None:
+    """Where the file was damaged, reading its records raises; no row is left out in silence."""
+    path = tmp_path / "store.db"
+    with closing(SQLiteStore(path)) as store:
+        ids = an_open_run(store, 20).ids(range(20))
+    with closing(sqlite3.connect(path)) as raw, raw:
+        (lines,) = raw.execute("SELECT lines FROM source_page").fetchone()
+        raw.execute("UPDATE source_page SET lines = ?", (lines.rpartition(b"\n")[0],))
+    with closing(SQLiteStore(path)) as store, pytest.raises(StoreError, match="damaged"):
+        store.rows(ids, source=True)

@@ -118,6 +118,15 @@ class SettleContract(StoreCase):
         assert applied == Applied(applied=1, ignored=(row,))
         assert store.rows([row])[0].state is RowState.SUCCEEDED
 
+    def test_a_name_that_is_no_unicode_is_kept_as_far_as_it_can_be(self, store: Store) -> None:
+        """A model that names itself with half of a surrogate pair is settled and can be read again."""
+        opened = an_open_run(store)
+        batch = opened.live([0])
+        item = accepted(opened.ids([0])[0])._replace(model="odd\ud800")
+        assert store.settle(opened.lease, batch.id, [item]).applied == 1
+        (result,) = store.results(opened.run.id)
+        assert result.model.startswith("odd")
+
     def test_accepted_answers_of_rows_that_moved_on_are_ignored(self, store: Store) -> None:
         """A page of accepted answers that is settled again changes nothing, and its results are taken back."""
         opened = an_open_run(store)
