@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import islice, repeat
-from operator import add
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from pydantic_core import to_json
 
 from batchkit import normal
 from batchkit.builder import MAX_BODY, RequestBuilder
-from batchkit.columns import interleaved, tokens
-from batchkit.encoding import quoted
 from batchkit.errors import KeyTypeError
 from batchkit.ids import ResultId, RowKey
 from batchkit.model import PAGE, SourceRow
@@ -23,11 +19,7 @@ from batchkit.source.readers import Damaged
 from batchkit.spec import Spec
 from batchkit.states import RowEvent
 
-_TOGETHER: Final = 1 << 18
-"""Most characters of the records that are frozen together: they are held several times over while they are."""
-
 _new: Final[Any] = tuple.__new__
-_new_row: Final[Callable[[Iterable[Any]], SourceRow]] = partial(tuple.__new__, SourceRow)
 
 Fields: TypeAlias = dict[str, str | None]
 Staged: TypeAlias = Callable[[Sequence[SourceRow]], Sequence["ResultId | None"]]
@@ -37,21 +29,6 @@ Staged: TypeAlias = Callable[[Sequence[SourceRow]], Sequence["ResultId | None"]]
 def source_line(position: int, key: RowKey, fields: Mapping[str, str | None]) -> bytes:
     """Give a record's canonical JSON, ``[position, key, {field: text or null}]``; key null where it has none."""
     return to_json([position, key or None, dict(sorted(fields.items()))])
-
-
-def _texts(values: list[Any]) -> list[str | None]:
-    """Give the text of each value of a column.
-
-    Raises:
-        Unencodable: one has none.
-    """
-    if set(map(type, values)) == {str}:
-        return values
-    return [value if type(value) is str else normal.text(value) for value in values]
-
-
-def _length(column: list[str | None]) -> int:
-    return sum(len(value) for value in column if value)
 
 
 class Freezer:
@@ -86,11 +63,6 @@ class Freezer:
         self._staged = incremental
         self._room = builder.room(max_bytes=max_bytes)
         self._beyond = builder.beyond_text(self._names)
-        self._plain = [True] * (1 + len(self._names))
-        # What a text has beyond those of its fields, where the template uses each of them once.
-        self._fixed = (
-            None if self._beyond is None else (len(to_json(dict.fromkeys(self._names, ""))) - self._beyond)
-        )
 
     def pages(self, source: Source | Iterable[Record]) -> Iterator[list[SourceRow]]:
         """Freeze all records, PAGE at a time; only the last page may be shorter, and none is empty.
@@ -108,82 +80,9 @@ class Freezer:
         while page := list(islice(records, PAGE)):
             if position == 0 and known is None:
                 self._check_fields(page)
-            frozen = self._together(position, page)
-            if frozen is None:
-                frozen = [self.freeze(position + offset, record) for offset, record in enumerate(page)]
+            frozen = [self.freeze(position + offset, record) for offset, record in enumerate(page)]
             yield frozen if self._staged is None else self._compared(frozen, self._staged)
             position += len(page)
-
-    def _together(self, position: int, page: list[Record]) -> list[SourceRow] | None:
-        """Freeze a page column by column; None where a record has to be looked at by itself.
-
-        That is one that was damaged, has no key or no text for a value, is large or may say too little.
-        """
-        if self._sparse is not None or not self._names:
-            return None
-        if any(issubclass(kind, Damaged) for kind in set(map(type, page))):
-            return None
-        try:
-            keys: list[Any] = [record.get(self._key) for record in page]
-            columns = [_texts([record.get(name) for record in page]) for name in self._names]
-            if set(map(type, keys)) != {str} or not all(keys) or any(map(str.isspace, keys)):
-                return None
-            texts = [keys, *columns]
-            if sum(map(_length, texts)) > _TOGETHER:
-                return None
-            cut = [tokens(column, at_once=plain) for column, plain in zip(texts, self._plain, strict=True)]
-        except (AttributeError, ValueError):
-            return None
-        # A column that once had an escape in it, or a gap, will have more.
-        self._plain = [plain and mark != b"" for plain, (_, mark) in zip(self._plain, cut, strict=True)]
-        numbers = range(position, position + len(page))
-        quotes = [mark for _, mark in cut]
-        literals = [b"[", b"," + quotes[0]]
-        for before, name, mark in zip(quotes, self._names, quotes[1:], strict=False):
-            literals.append(before + (b",{" if len(literals) == 2 else b",") + quoted(name) + b":" + mark)
-        literals.append(quotes[-1] + b"}]")
-        written = [to_json(list(numbers))[1:-1].split(b","), *(texts for texts, _ in cut)]
-        # No JSON text has a line end in it.
-        lines = interleaved(written, literals, b"\n").split(b"\n")
-        sizes = self._sizes(columns, cut[1:])
-        if max(sizes) > self._room:
-            return None
-        values = (
-            numbers,
-            keys,
-            lines,
-            sizes,
-            repeat(RowEvent.FROZEN),
-            repeat(None),
-            repeat(""),
-            repeat(None),
-        )
-        return list(
-            map(_new_row, zip(*values, strict=False))
-        )  # what is the same for all is given without end
-
-    def _sizes(
-        self, columns: Sequence[Sequence[str | None]], cut: Sequence[tuple[Sequence[bytes], bytes]]
-    ) -> list[int]:
-        """Give the encoded lengths of the records' own text: of their fields as JSON, where none is blank."""
-        size = self._builder.text_size
-        around = sum(2 for _, mark in cut if not mark)
-        fixed = self._fixed
-        blank = {
-            place
-            for column in columns
-            if fixed is None or not all(column) or any(map(str.isspace, column))  # type: ignore[arg-type]
-            for place, value in enumerate(column)
-            if fixed is None or not value or value.isspace()
-        }
-        lengths = [(fixed or 0) - around] * len(columns[0])
-        for texts, _ in cut:
-            lengths = list(map(add, lengths, map(len, texts)))
-        for place in blank:
-            lengths[place] = size(
-                {name: column[place] for name, column in zip(self._names, columns, strict=True)}
-            )
-        return lengths
 
     def _check_fields(self, page: list[Record]) -> None:
         whole = [record for record in page if not isinstance(record, Damaged)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -21,13 +21,11 @@ from batchkit import normal, source
 from batchkit.builder import RequestBuilder
 from batchkit.contract import Contract
 from batchkit.digests import page_digest
-from batchkit.errors import KeyTypeError
 from batchkit.ids import RowKey
-from batchkit.model import PAGE, SourceRow
+from batchkit.model import PAGE
 from batchkit.prompt import Prompt
 from batchkit.reasons import Reason
 from batchkit.source import Freezer, source_line
-from batchkit.source.readers import Damaged
 from batchkit.spec import Spec
 from batchkit.states import RowEvent
 from batchkit.tier import Tier
@@ -216,52 +214,3 @@ def test_freezing_again_gives_the_same_digests(count: int) -> None:
         other = pages(count - 1)
         assert other[:-1] == first[:-1]
         assert other[-1] != first[-1]
-
-
-COMMON = st.sampled_from(
-    [
-        "steel",
-        'a 12" pan',
-        "back\\slash\\",
-        '","',
-        "}],[",
-        "line\nend",
-        "ü🎁",
-        "",
-        " ",
-        "\u3000",
-        None,
-        7,
-        1.5,
-    ]
-)
-ORDINARY = st.fixed_dictionaries({"sku": st.text(st.sampled_from('aB"\\,ü '), max_size=4) | st.integers(), "title": COMMON,
-                                  "description": COMMON | SCALARS, "brand": COMMON})  # fmt: skip
-USED_TWICE = SPEC.evolve(prompt=Prompt("{title} {description} {title}"))
-PLAINLY = SPEC.evolve(metadata=[])
-FREEZERS = [
-    FREEZER,
-    Freezer(PLAINLY, builder=RequestBuilder(PLAINLY)),
-    Freezer(USED_TWICE, builder=RequestBuilder(USED_TWICE)),
-]
-
-
-DAMAGED = ORDINARY.map(lambda fields: Damaged("the line has more values than the header", fields))
-
-
-@given(st.lists(st.one_of(*[ORDINARY] * 9, DAMAGED), min_size=1, max_size=6), st.sampled_from(FREEZERS))
-@example([{"sku": "A-1", "title": "a", "description": "b", "brand": "c"},
-          Damaged("torn", {"sku": "A-2", "title": "a", "description": "b", "brand": "c"})], FREEZER)  # fmt: skip
-@example([{"sku": "A-1", "title": "a" * (1 << 20), "description": "b", "brand": "c"}], FREEZER)
-@example([{"sku": "A-1", "title": 'a 12" pan\\', "description": '","', "brand": "x"}] * 3, FREEZER)
-def test_a_page_is_frozen_as_its_records_are(records: list[dict[str, object]], freezer: Freezer) -> None:
-    """Records frozen together are the rows that each of them is by itself, or are refused alike."""
-
-    def tried(freeze: Callable[[], list[SourceRow]]) -> object:
-        try:
-            return freeze()
-        except KeyTypeError as error:
-            return str(error)
-
-    alone = tried(lambda: [freezer.freeze(n, record) for n, record in enumerate(records)])
-    assert tried(lambda: [row for page in freezer.pages(records) for row in page]) == alone
