@@ -51,6 +51,7 @@ class TwinReading(FileReading[T]):
     """One reading of a twin's file: pending rows take what is valid, everything else is booked."""
 
     SHORT_WAY: ClassVar[bool] = False
+    unpriced: int
 
     def __init__(
         self,
