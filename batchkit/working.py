@@ -147,7 +147,8 @@ def work(
             free, until = free_runs(store, due)
             midway = _midway(over, terminated, flow.clock)
             made = advance_each(movable(free), stop=over, midway=midway, show=flow.on_progress)
-            if not any(progress.moved for progress in made) and not over():
+            # Where somebody is needed, a pass may write down no more than that it was refused once more.
+            if not any(progress.moved and not progress.needs for progress in made) and not over():
                 wakes = [later, until, *(progress.wake_at for progress in made)]
                 now = store.now()
                 _doze(flow, min([idle, *(at - now for at in wakes if at is not None)]), over)

@@ -99,6 +99,27 @@ def test_a_run_that_is_let_go_early_is_seen_within_the_idle_time(shop: Shop) -> 
     assert run.progress.done
 
 
+def test_a_worker_whose_key_is_refused_asks_no_oftener_than_it_idles(shop: Shop) -> None:
+    """A run that waits for somebody is looked at every `idle` seconds, though each look notes something."""
+    run = shop.start(rows=20, flow=shop.flow(max_batch_rows=5))
+    run.advance()
+    run._flow.clock.sleep(400.0)
+    files: list[str] = []
+
+    def refuse(request: Request, api: Handler) -> Response | None:
+        if request.path.endswith("/results"):
+            files.append(request.path)
+            return Response(status=401)
+        return None
+
+    shop.faults.rules.append(refuse)
+    flow = shop.flow()
+    ends = flow.clock.now() + 600.0
+    flow.work(stop=lambda: flow.clock.now() >= ends or len(files) > 100, idle=60.0)
+    assert run.progress.needs
+    assert 5 <= len(files) <= 12
+
+
 def test_within_a_pass_a_stop_sign_is_asked_once_a_second(shop: Shop) -> None:
     """A pass that takes no time asks nobody: telling whether any run is open is dearer than a few hundred rows."""
     shop.start(rows=200)
