@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import attrs
 import psycopg
+from leafcatalog import LeafCatalog
 
 from batchkit.targets import Target
 from batchkit.targets.postgres import PostgresTarget
@@ -28,9 +30,10 @@ class Shelf(Protocol):
     """A table ``t`` with a key ``k``, promoted columns ``x`` and ``y``, a guard ``g`` and a ``note``.
 
     ``stored`` lists what others may write to each promoted column, ``answers`` what a run may answer: values
-    that are equal in some type and differ in their bytes.
+    that are equal in some type and differ in their bytes. ``missing`` lists what a target may do with other keys.
     """
 
+    missing: ClassVar[Sequence[str]]
     stored: ClassVar[Mapping[str, Sequence[Any]]]
     answers: ClassVar[Mapping[str, Sequence[Any]]]
 
@@ -66,6 +69,7 @@ class Shelf(Protocol):
 class SQLiteShelf:
     """A SQLite file: ``x`` without a type, ``y`` INTEGER."""
 
+    missing: ClassVar[Sequence[str]] = ["report", "insert"]
     _VALUES: ClassVar = [None, 0, 1, -1, 0.5, 1e300, "", "x", "X", "1", "01", " ", b"", b"x", "x\0y", 2**62]
     _ANSWERS: ClassVar = [None, 0, 1, 0.5, "x", "X", "1", ["x"], True]
     stored: ClassVar[Mapping[str, Sequence[Any]]] = {"x": _VALUES, "y": _VALUES}
@@ -115,6 +119,7 @@ class SQLiteShelf:
 class PostgresShelf:
     """A PostgreSQL table: ``x`` text, ``y`` numeric, whose 1 and 1.0 are equal. Everybody uses the view, if one is there."""
 
+    missing: ClassVar[Sequence[str]] = ["report", "insert"]
     stored: ClassVar[Mapping[str, Sequence[Any]]] = {
         "x": [None, "", "x", "X", "x ", " ", "1", "01", '["x"]', "é"],
         "y": [None, "0", "0.0", "1", "1.0", "1.00", "-1", "0.5", "1e300"],
@@ -177,3 +182,59 @@ class PostgresShelf:
         return PostgresTarget(
             self._address, "t", "k", guard="g", missing=missing, strategy=self._strategy, columns=columns
         )
+
+
+class LeafShelf:
+    """A catalog behind two functions: JSON values, each with its type, and no place for a new row."""
+
+    missing: ClassVar[Sequence[str]] = ["report"]
+    _VALUES: ClassVar = [
+        None,
+        0,
+        1,
+        1.0,
+        -1,
+        0.5,
+        1e300,
+        "",
+        "x",
+        "X",
+        "x ",
+        "1",
+        ["x"],
+        {"x": 1},
+        True,
+        False,
+    ]
+    stored: ClassVar[Mapping[str, Sequence[Any]]] = {"x": _VALUES, "y": _VALUES}
+    answers: ClassVar[Mapping[str, Sequence[Any]]] = {"x": _VALUES, "y": _VALUES}
+
+    def __init__(self, path: Path) -> None:
+        self._leaves = LeafCatalog(path)
+
+    def clear(self) -> None:
+        self._leaves.rows.clear()
+        self._leaves.path.unlink(missing_ok=True)
+
+    def insert(self, key: str, x: Any, y: Any, guard: str | None) -> None:
+        self._leaves.rows[key] = {"x": x, "y": y, "g": guard, "note": None}
+
+    def edit(self, key: str, column: str, value: Any) -> None:
+        if key in self._leaves.rows:
+            self._leaves.edit(key, **{column: value})
+
+    def delete(self, key: str) -> None:
+        self._leaves.rows.pop(key, None)
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        return {
+            key: {"image": self.made_of(row["x"], row["y"]), "g": row["g"], "note": row["note"]}
+            for key, row in self._leaves.read().items()
+        }
+
+    def made_of(self, x: Any, y: Any) -> tuple[Image, Image]:
+        first, second = (Image(type(value).__name__, json.dumps(value)) for value in (x, y))
+        return first, second
+
+    def target(self, missing: Any) -> Target:
+        return self._leaves.target(guard="g", missing=missing, columns={"x": "x", "y": "y"})

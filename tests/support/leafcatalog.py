@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,36 @@ from typing import Any
 from batchkit.targets.callable import CallableTarget, Change
 
 COLUMNS = ("sku", "title", "category", "score", "features", "updated_at", "price")
+
+
+class Binder(MutableMapping[str, dict[str, Any]]):
+    """Leaves in a file, each on disk once it is put there: what a killed process leaves, another finds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._run("CREATE TABLE IF NOT EXISTS leaf (key TEXT PRIMARY KEY, row TEXT NOT NULL)")
+
+    def _run(self, statement: str, *values: str) -> list[tuple[str]]:
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as db:
+            db.execute("PRAGMA synchronous = OFF")  # it outlives a process, not the machine
+            return db.execute(statement, values).fetchall()
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        for (row,) in self._run("SELECT row FROM leaf WHERE key = ?", key):
+            return dict(json.loads(row))
+        raise KeyError(key)
+
+    def __setitem__(self, key: str, row: dict[str, Any]) -> None:
+        self._run("INSERT OR REPLACE INTO leaf VALUES (?, ?)", key, json.dumps(row))
+
+    def __delitem__(self, key: str) -> None:
+        self._run("DELETE FROM leaf WHERE key = ?", key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([key for (key,) in self._run("SELECT key FROM leaf ORDER BY key")])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 class LeafCatalog:
@@ -22,7 +53,7 @@ class LeafCatalog:
 
     def __init__(self, path: Path, *, page: int = 2, compares: bool = False) -> None:
         self.path, self.page, self.compares = path, page, compares
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: MutableMapping[str, dict[str, Any]] = {}
 
     def target(self, table: str = "products", **options: Any) -> CallableTarget:
         given = {"read": self.fetch, "write": self.store, "page": self.page, **options}
@@ -42,14 +73,14 @@ class LeafCatalog:
             if row is None or (self.compares and any(row[column] != old for column, old in expected.items())):
                 refused.append(key)
             else:
-                row.update(values)
+                self.rows[key] = {**row, **values}
         return refused if self.compares else None
 
     def insert(self, key: str, **values: Any) -> None:
         self.rows[key] = {**dict.fromkeys(COLUMNS), "sku": key, **values}
 
     def edit(self, key: str, **values: Any) -> None:
-        self.rows[key].update(values)
+        self.rows[key] = {**self.rows[key], **values}
 
     def delete(self, key: str) -> None:
         del self.rows[key]
