@@ -178,6 +178,7 @@ class ResultCollector(Generic[T]):
         *,
         stop: Callable[[], bool] | None = None,
         canceling: bool = False,
+        lent: bool = False,
     ) -> Collected:
         """Read the result file of an ended batch once, settling its rows page by page.
 
@@ -187,9 +188,10 @@ class ResultCollector(Generic[T]):
             batch: One of its batches, in ENDED.
             stop: Asked at every chunk; True ends the reading early, to be done again from the start.
             canceling: The run is being canceled, so canceled lines are what was asked for.
+            lent: It is read for another, who judges what it means where it cannot be read.
 
         Raises:
-            ProviderError: the API refuses the credential (401, 402, 403).
+            ProviderError: the API refuses the credential (401, 402, 403), or a lent file cannot be read.
             LeaseLost: another process moves the run now; pages settled before stay settled.
         """
         remote = batch.remote_id
@@ -198,39 +200,39 @@ class ResultCollector(Generic[T]):
         if (next_at := not_before(batch, now)) is not None:
             return Collected(batch=batch, wait_until=next_at)
         batch = self._warned(lease, batch)
-        in_hand = InHand.taken_up(self._store, lease, batch)
-        manifest = Manifest.load(self._store, self._builder, batch)
-        reading = FileReading(
-            self._store,
-            lease,
-            batch,
-            manifest,
-            validator=self._validator,
-            escalator=self._escalator,
-            pricing=self._pricing,
-            canceling=canceling,
-            careful=in_hand.note if in_hand.careful else None,
-            unjudged=in_hand.unjudged,
-        )
-        try:
-            counts = self._counts(batch)
-            with self._gateway.results(remote) as chunks:
-                finished = reading.read(chunks, stop)
-        except ProviderError as error:
-            batch = in_hand.put_down(batch)
-            if error.status in {401, 402, 403}:
-                self._stay(lease, batch, batch.notes)
+        with InHand.taken_up(self._store, lease, batch, self._clock) as in_hand:
+            manifest = Manifest.load(self._store, self._builder, batch)
+            reading = FileReading(
+                self._store,
+                lease,
+                batch,
+                manifest,
+                validator=self._validator,
+                escalator=self._escalator,
+                pricing=self._pricing,
+                canceling=canceling,
+                careful=in_hand.note if in_hand.careful else None,
+                unjudged=in_hand.unjudged,
+            )
+            try:
+                counts = self._counts(batch)
+                with self._gateway.results(remote) as chunks:
+                    finished = reading.read(chunks, stop)
+            except ProviderError as error:
+                batch = in_hand.put_down(batch)
+                if lent or error.status in {401, 402, 403}:
+                    self._stay(lease, batch, batch.notes)
+                    raise
+                reading.flush()
+                return self._broken(lease, run, batch, reading, error)
+            except BaseException:
+                in_hand.dropped(reading.in_hand)
                 raise
-            reading.flush()
-            return self._broken(lease, run, batch, reading, error)
-        except BaseException:
-            in_hand.dropped(reading.in_hand)
-            raise
-        batch = in_hand.put_down(batch)
-        if not finished:
-            self._stay(lease, batch, batch.notes)
-            return Collected(batch=batch, lines=reading.settled, wait_until=now, need=reading.need)
-        return self._judged(lease, batch, reading, counts)
+            batch = in_hand.put_down(batch)
+            if not finished:
+                self._stay(lease, batch, batch.notes)
+                return Collected(batch=batch, lines=reading.settled, wait_until=now, need=reading.need)
+            return self._judged(lease, batch, reading, counts)
 
     def _counts(self, batch: Batch) -> dict[str, int] | None:
         noted = batch.notes.get("counts")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import attrs
+from typing_extensions import Self
 
-from batchkit.errors import StoreError
-from batchkit.model import Batch, BatchFacts, Lease
+from batchkit.clock import Clock
+from batchkit.errors import LeaseLost, StoreError
+from batchkit.lease import SECONDS
+from batchkit.model import Batch, BatchFacts, DocKind, Lease
 from batchkit.storage import Store
 
 __all__ = ["InHand"]
@@ -24,41 +27,63 @@ class InHand:
     The first readings note only that they began. Where two of them ended without a word, every later one
     notes each row before it is judged. A row over which two readings ended is judged no more.
 
+    Whoever finds within the block that its lease was given to another is not dead. It cannot write that down on the
+    batch any more, so it does in a document, and its reading counts as lost no more, however late that is. Where the
+    lease ran out because nothing was noted for as long as it lives, the reading stays lost: else several workers
+    would take a row from each other for ever that is judged for longer than that.
+
     Attributes:
-        lost: Readings that ended without a word.
+        lost: Epochs of the readings that ended without a word.
         row: The number of the member that is being judged, where that is noted.
-        rows: Readings that ended over a row, by the number of its member.
+        rows: Epochs of the readings that ended over a row, by the number of its member.
     """
 
     _store: Store = attrs.field(alias="store")
     _lease: Lease = attrs.field(alias="lease")
     _batch: Batch = attrs.field(alias="batch")
-    lost: int = 0
+    _clock: Clock = attrs.field(alias="clock")
+    _noted: float = attrs.field(default=0.0, init=False)
+    lost: list[int] = attrs.field(factory=list)
     row: int | None = None
-    rows: dict[int, int] = attrs.field(factory=dict)
+    rows: dict[int, list[int]] = attrs.field(factory=dict)
 
     @classmethod
-    def taken_up(cls, store: Store, lease: Lease, batch: Batch) -> InHand:
+    def taken_up(cls, store: Store, lease: Lease, batch: Batch, clock: Clock) -> InHand:
         """Begin a reading: count what an earlier one left behind, and note that this one began."""
-        hand = cls(store=store, lease=lease, batch=batch)
+        hand = cls(store=store, lease=lease, batch=batch, clock=clock)
         noted = batch.notes.get("in_hand")
         if isinstance(noted, Mapping):
-            hand.rows = {int(number): times for number, times in noted["rows"].items()}
-            hand.lost = noted["lost"] + (noted["epoch"] is not None)
-            if noted["row"] is not None:
-                hand.rows[noted["row"]] = hand.rows.get(noted["row"], 0) + 1
+            lost = _epochs(noted["lost"])
+            rows = {int(number): _epochs(epochs) for number, epochs in noted["rows"].items()}
+            if noted["epoch"] is not None:
+                lost.append(noted["epoch"])
+                if noted["row"] is not None:
+                    rows.setdefault(noted["row"], []).append(noted["epoch"])
+            cut = hand._cut_off()
+            hand.lost = [epoch for epoch in lost if epoch not in cut]
+            hand.rows = {number: [e for e in epochs if e not in cut] for number, epochs in rows.items()}
         hand._write(lease.epoch)
         return hand
+
+    def __enter__(self) -> Self:
+        """Read within the block."""
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Leave word where the lease was given to another."""
+        if isinstance(error, LeaseLost) and self._clock.monotonic() - self._noted < SECONDS:
+            with suppress(StoreError):
+                self._store.put(DocKind.CLAIM, f"{self._cuts}/{self._lease.epoch}", b"")
 
     @property
     def careful(self) -> bool:
         """Tell whether every row is to be noted before it is judged."""
-        return self.lost >= LOST
+        return len(self.lost) >= LOST
 
     @property
     def unjudged(self) -> frozenset[int]:
         """Give the numbers of the members that are judged no more."""
-        return frozenset(number for number, times in self.rows.items() if times >= LOST)
+        return frozenset(number for number, epochs in self.rows.items() if len(epochs) >= LOST)
 
     def note(self, number: int) -> None:
         """Note which member is judged next, on disk."""
@@ -78,14 +103,23 @@ class InHand:
     def dropped(self, number: int | None) -> None:
         """End a reading that was interrupted from outside, over a row or between rows."""
         if number is not None:
-            self.rows[number] = self.rows.get(number, 0) + 1
-            self.lost += 1
+            self.rows.setdefault(number, []).append(self._lease.epoch)
+            self.lost.append(self._lease.epoch)
         self.row = None
-        with suppress(StoreError):  # a lost lease: the note stays as it is and counts as a loss
+        with suppress(StoreError):  # then the note stays as it is
             self._write(None)
 
+    @property
+    def _cuts(self) -> str:
+        return f"cut-{self._batch.id}"
+
+    def _cut_off(self) -> set[int]:
+        """Give the epochs whose readers have said that they were cut off."""
+        told = self._store.docs(DocKind.CLAIM, scope=self._cuts)
+        return {int(key.rpartition("/")[2]) for key, _ in told}
+
     def _plain(self, epoch: int | None) -> dict[str, object]:
-        rows = {str(number): times for number, times in self.rows.items()}
+        rows = {str(number): epochs for number, epochs in self.rows.items()}
         return {
             "epoch": epoch,
             "lost": self.lost,
@@ -97,3 +131,9 @@ class InHand:
         state = self._batch.state
         facts = BatchFacts(notes={**self._batch.notes, "in_hand": self._plain(epoch)})
         self._store.move_batch(self._lease, self._batch.id, expect=state, to=state, facts=facts)
+        self._noted = self._clock.monotonic()
+
+
+def _epochs(noted: int | Iterable[int]) -> list[int]:
+    """Give the epochs of a note; of one by version 0.1, which only counted, as many that nobody takes back."""
+    return [0] * noted if isinstance(noted, int) else list(noted)

@@ -10,9 +10,9 @@ from batchkit.errors import StoreError
 from batchkit.ids import RunId
 from batchkit.model import Lease
 from batchkit.storage import Store
-from batchkit.storage.owner import this_process
+from batchkit.storage.owner import is_gone, this_process
 
-__all__ = ["SECONDS", "held", "new_owner"]
+__all__ = ["SECONDS", "held", "is_gone", "new_owner"]
 
 SECONDS: Final = 60.0
 """How long a lease lives without a write."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import attrs
@@ -20,6 +20,7 @@ from batchkit.progress import Progress
 from batchkit.reasons import Reason
 from batchkit.receipt import issue_receipt
 from batchkit.requests import carry_out, unheeded
+from batchkit.sharing import shared
 from batchkit.spec import Spec
 from batchkit.spending import Spending
 from batchkit.standing import blocking, progress_of
@@ -125,7 +126,8 @@ class Mover(Generic[T]):
         one = Pass(self._parts, lease, before, over, stop)
         wakes = one.make()
         after = self._fresh()
-        self._parts.remember(lease, one.tally)
+        if one.alone:  # else others write on, under this epoch and before the next
+            self._parts.remember(lease, one.tally)
         return progress_of(
             self._store,
             after,
@@ -172,6 +174,7 @@ class Pass(Generic[T]):
         self._troubles = Troubles(parts.store, lease)
         self._counted = parts.recall(lease)
         self._seq = run.seq
+        self.alone = True
 
     @property
     def tally(self) -> Tally:
@@ -242,18 +245,29 @@ class Pass(Generic[T]):
             return
         self._collect_twins()
 
-    def _read(self, ended: Sequence[Batch]) -> Iterator[Collected]:
-        """Read result files: others do where there are hands for it, else one after the other here."""
-        if self._parts.hands is not None:
-            yield from self._parts.hands.collect(self._store, self._lease, ended, self._over, self._stop)
-            return
-        for batch in ended:
-            if self._over():
-                return
-            canceling = self._run.state is RunState.CANCELING
-            yield self._parts.collector.collect(
-                self._lease, self._run, batch, stop=self._stop, canceling=canceling
+    def _read(self, ended: Sequence[Batch]) -> Generator[Collected, None, None]:
+        """Read result files: an executor's workers do where there is one, else this process and whoever helps."""
+        self.alone, parts = False, self._parts
+        if parts.hands is not None:
+            left = yield from parts.hands.collect(self._store, self._lease, ended, self._over, self._stop)
+        else:
+            left = yield from shared(
+                self._store,
+                self._lease,
+                self._run.name,
+                ended,
+                read=self._read_here,
+                owner=parts.owner(),
+                clock=parts.clock,
+                over=self._over,
             )
+        self.alone = not left
+
+    def _read_here(self, batch: Batch) -> Collected:
+        canceling = self._run.state is RunState.CANCELING
+        return self._parts.collector.collect(
+            self._lease, self._run, batch, stop=self._stop, canceling=canceling
+        )
 
     def _collect_twins(self) -> None:
         """Read what a second remote batch of one create brings."""

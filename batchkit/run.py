@@ -40,10 +40,14 @@ class Run(RunView[T], Generic[T]):
         return self._spec
 
     def advance(self, *, timeout: float | None = None, stop: Callable[[], bool] | None = None) -> Progress:
-        """Make one bounded pass that never sleeps: collect what ended, send what may be sent.
+        """Make one bounded pass: collect what ended, send what may be sent.
+
+        It waits for no batch. Where other workers read result files for this process, it waits for those that they
+        have begun.
 
         Args:
-            timeout: seconds after which no further send or results file is begun.
+            timeout: seconds after which no further send or results file is begun. Files that idle workers read for
+                this process are waited for ten seconds more, those that an executor's read to their end.
             stop: asked between steps; true ends the pass.
 
         Returns:

@@ -7,14 +7,14 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from batchkit.collector import Collected, not_before
-from batchkit.errors import BatchkitError, ExecutorError, ProviderError, StoreError, UsageError
+from batchkit.errors import BatchkitError, ExecutorError, LeaseLost, ProviderError, StoreError, UsageError
 from batchkit.ids import BatchId, Nonce, RunId
 from batchkit.loading import load
 from batchkit.model import Batch, BatchWhere, DocKind, Lease
@@ -25,7 +25,7 @@ from batchkit.storage import Store
 if TYPE_CHECKING:
     from batchkit.workflow import Workflow
 
-__all__ = ["Hands", "Unit", "perform"]
+__all__ = ["GRACE", "IDLE", "LOOK", "Hands", "Unit", "claimed", "perform", "scope"]
 
 _LOG: Final = logging.getLogger("batchkit")
 
@@ -115,20 +115,29 @@ def _read(flow: Workflow[Any], unit: Unit) -> Collected | None:
     if lease is None or lease.epoch != unit.epoch or batch.state is not BatchState.ENDED:
         return None
     parts = flow.parts(recall_spec(store, run.spec, flow.spec))
-    if not _claimed(store, unit, parts.owner()):
+    if not claimed(store, lease, batch.id, parts.owner()):
         return None
     return parts.collector.collect(lease, run, batch, canceling=run.state is RunState.CANCELING)
 
 
-def _claimed(store: Store, unit: Unit, name: str) -> bool:
-    """Claim the unit before anything is done: of several deliveries one gets it, whatever happens to it then."""
-    key = f"unit-{unit.run}/{unit.batch}-{unit.epoch}"
-    try:
-        store.put(DocKind.CLAIM, key, name.encode())
-    except StoreError:
-        if store.get(DocKind.CLAIM, key) is None:
-            raise
+def scope(lease: Lease) -> str:
+    """Give where it is written down who reads which file under this lease."""
+    return f"unit-{lease.run}-{lease.epoch}"
+
+
+def claimed(store: Store, lease: Lease, batch: BatchId, name: str) -> bool:
+    """Claim a file before anything is done: of several who try one gets it, whatever happens to it then."""
+    key, claim = f"{scope(lease)}/{batch}", name.encode()
+    if store.get(DocKind.CLAIM, key) is not None:
         return False
+    try:
+        store.put(DocKind.CLAIM, key, claim)
+    except StoreError:
+        # Refused, or broken off: whose claim stands, and whether one does, only the store knows.
+        standing = store.get(DocKind.CLAIM, key)
+        if standing is None:
+            raise
+        return standing == claim
     return True
 
 
@@ -156,12 +165,16 @@ class Hands:
         batches: Sequence[Batch],
         over: Callable[[], bool],
         stop: Callable[[], bool] | None,
-    ) -> Iterator[Collected]:
+    ) -> Generator[Collected, None, bool]:
         """Have result files read, four at a time, and give what came of each as it comes.
 
         Units renew the lease by what they write, so it lapses where none is at work, and another mover may take it.
 
+        Returns:
+            Whether units are still out, which may write until the lease ends.
+
         Raises:
+            LeaseLost: another process moves the run now.
             UsageError: a worker cannot make the workflow, or has another store.
             ProviderError: the API refuses a worker's credential.
             ExecutorError: the executor is broken, or its workers come to nothing again and again.
@@ -180,7 +193,7 @@ class Hands:
                     batch = left.popleft()
                     out[self._submit(lease, batch)] = batch
                 if not out:
-                    return
+                    return False
                 done, _ = wait(out, timeout=LOOK, return_when=FIRST_COMPLETED)
                 while done:
                     # Let go of at once: of futures that are kept, some engines run finished ones again.
@@ -190,14 +203,17 @@ class Hands:
                 held = store.holder(lease.run)
                 stopped = stopped + 1 if stop is not None and stop() else 0
                 idle = idle + 1 if held is None else 0
-                if stopped > GRACE or (held is not None and held.epoch != lease.epoch):
-                    return
+                if held is not None and held.epoch != lease.epoch:
+                    raise LeaseLost(f"run {lease.run} is moved by another process now")
+                if stopped > GRACE:
+                    return bool(out)
                 if idle > IDLE:
                     for batch in out.values():
                         yield self._came_to_nothing(
                             store, batch, f"nothing was written for {IDLE * LOOK:.0f} seconds"
                         )
-                    return
+                    return bool(out)
+            return False
         finally:
             for future in out:
                 future.cancel()

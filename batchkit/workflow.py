@@ -292,6 +292,9 @@ class Workflow(Generic[T]):
     def work(self, *, stop: Callable[[], bool] | None = None, idle: float = 60.0) -> None:
         """Move every open run until told to stop. SIGTERM finishes the pass in hand and leaves.
 
+        Runs that others hold are left to them, but for result files that they offer: a worker with nothing else to
+        do reads some of those.
+
         Args:
             stop: asked between passes, and once a second within one; true ends the work.
             idle: seconds to sleep at most while there is nothing to do.

@@ -18,6 +18,7 @@ from batchkit.ids import RunId
 from batchkit.judgements import has_unsettled
 from batchkit.model import Batch, BatchWhere, Run
 from batchkit.progress import Progress
+from batchkit.sharing import lend_a_hand
 from batchkit.spec import Spec
 from batchkit.specs import recall_spec
 from batchkit.states import RunState
@@ -148,7 +149,11 @@ def work(
             midway = _midway(over, terminated, flow.clock)
             made = advance_each(movable(free), stop=over, midway=midway, show=flow.on_progress)
             # Where somebody is needed, a pass may write down no more than that it was refused once more.
-            if not any(progress.moved and not progress.needs for progress in made) and not over():
+            moved = any(progress.moved and not progress.needs for progress in made)
+            if not moved and not over():
+                held = [run for run in due if run not in free]
+                moved = lend_a_hand(flow, held, midway)
+            if not moved and not over():
                 wakes = [later, until, *(progress.wake_at for progress in made)]
                 now = store.now()
                 _doze(flow, min([idle, *(at - now for at in wakes if at is not None)]), over)

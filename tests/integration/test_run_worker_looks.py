@@ -45,8 +45,8 @@ def counting(shop: Shop, clock: Clock, counter: Nth, shown: list[Progress]) -> W
     return flow
 
 
-def test_a_look_at_a_held_run_is_two_operations(shop: Shop) -> None:
-    """While somebody else holds a run, a worker's look is the list of runs and who holds it; it makes no pass."""
+def test_a_look_at_a_held_run_is_four_short_operations(shop: Shop) -> None:
+    """While somebody else holds a run, a worker's look is who holds it, and what files they offer; it makes no pass."""
     run = shop.start()
     shop.sim.advance(1.0)
     clock, counter, shown = run._flow.clock, Nth(), list[Progress]()
@@ -60,8 +60,8 @@ def test_a_look_at_a_held_run_is_two_operations(shop: Shop) -> None:
 
     flow.work(stop=stop, idle=1.0)
     assert len(looks) >= 30
-    assert set(counter.operations) == {"runs", "holder"}
-    assert len(counter.operations) <= 2 * len(looks)
+    assert set(counter.operations) == {"runs", "holder", "docs"}
+    assert len(counter.operations) <= 4 * len(looks)
     assert shown == []
     assert shop.faults.seen == []
 

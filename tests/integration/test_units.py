@@ -24,9 +24,14 @@ from batchkit import units
 from batchkit.equations import count
 from batchkit.errors import ExecutorError, LeaseLost, ProviderError, UsageError
 from batchkit.ids import Nonce
+from batchkit.inhand import InHand
 from batchkit.model import Batch, BatchWhere, Lease
+from batchkit.model import Run as Record
+from batchkit.progress import Progress
 from batchkit.run import Run
+from batchkit.standing import progress_of
 from batchkit.states import BatchState, RowState
+from batchkit.storage import Store
 from batchkit.testing import Handler, Latency, Request, Response, SimulatedAPI, serve
 from batchkit.testing.soak.scene import model
 from batchkit.units import Unit, perform
@@ -136,7 +141,7 @@ def test_of_two_deliveries_one_reads(shop: Shop) -> None:
     assert perform(unit_of(first, lease.epoch)) is None
 
     died = unit_of(second, lease.epoch)
-    assert units._claimed(store, died, "a worker that died")
+    assert units.claimed(store, lease, second.id, "a worker that died")
     assert perform(died) is None
     assert store.batches(BatchWhere(ids=(second.id,)))[0] == second
 
@@ -156,23 +161,28 @@ def test_a_unit_of_an_epoch_that_is_over_does_nothing(shop: Shop) -> None:
 
 
 def test_a_lease_that_is_lost_on_the_way_ends_the_unit(shop: Shop) -> None:
-    """Taken over while a file is read, the next page is refused: nothing of it is settled."""
+    """Taken over while a file is read, the next page is refused: nothing of it is settled, and nobody counts as dead."""
     run = started(shop, Inline())
     first, *_ = ended(run)
     store = run._store
     lease = held(run)
+    others: list[Lease] = []
 
     def taken_over(request: Request, api: Handler) -> Response | None:
         if request.path.endswith("/results"):
             store.release(lease)
-            assert store.acquire(run.record.id, "another", 60.0) is not None
+            other = store.acquire(run.record.id, "another", 60.0)
+            assert other is not None
+            others.append(other)
         return None
 
     shop.faults.rules.append(taken_over)
     with pytest.raises(LeaseLost):
         perform(unit_of(first, lease.epoch))
     assert store.tally(run.record.id).in_state(RowState.SUBMITTED) == 20
-    assert store.batches(BatchWhere(ids=(first.id,)))[0].lines == 0
+    (batch,) = store.batches(BatchWhere(ids=(first.id,)))
+    assert batch.lines == 0
+    assert InHand.taken_up(store, others[0], batch, run._flow.clock).lost == []
 
 
 def test_a_worker_on_another_store_is_told_so(shop: Shop) -> None:
@@ -345,6 +355,52 @@ def test_units_that_are_never_done_are_left(shop: Shop, monkeypatch: pytest.Monk
     assert run._flow._hands is not None
     assert run._flow._hands._failed == {1: 1}
     assert shop.flow().resume("run").wait(progress="none").done
+
+
+class Hanging(Inline):
+    """Takes units and does none."""
+
+    @override
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.units.append(args[0])
+        return Future()
+
+
+def test_a_unit_may_write_after_the_pass_has_counted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a unit settles after its mover stopped, before the lease ends, is counted in the next pass: the run closes."""
+    monkeypatch.setattr(units, "LOOK", 0.001)
+    executor = Hanging()
+    run = started(shop, executor, rows=4)
+    ended(run)
+    late: list[bool] = []
+
+    def written_late(store: Store, record: Record, **more: Any) -> Progress:
+        if executor.units and not late:
+            collected = perform(executor.units[0])
+            late.append(collected is not None and collected.complete)
+        return progress_of(store, record, **more)
+
+    monkeypatch.setattr("batchkit.mover.progress_of", written_late)
+    run.advance(stop=lambda: bool(executor.units))
+    assert late == [True]
+    assert run.advance().done
+    assert shop.paid == 4
+
+
+def test_a_mover_that_was_taken_over_leaves_its_units(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited past its lease, and finds another's, says until when that one lives."""
+    executor = Hanging()
+    run = started(shop, executor, rows=4)
+    ended(run)
+    until: list[float] = []
+
+    def taken_over(*_: object, **__: object) -> tuple[set[Any], set[Any]]:
+        run._flow.clock.sleep(100.0)
+        until.append(held(run).until)
+        return set(), set()
+
+    monkeypatch.setattr(units, "wait", taken_over)
+    assert [run.advance().wake_at] == until
 
 
 @contextmanager

@@ -8,7 +8,10 @@ import pytest
 from rig import Label, Rig
 
 from batchkit.contract import Contract
-from batchkit.model import Batch
+from batchkit.errors import LeaseLost
+from batchkit.inhand import InHand
+from batchkit.lease import SECONDS
+from batchkit.model import Batch, BatchFacts
 from batchkit.reasons import Reason
 from batchkit.rules import rule
 from batchkit.states import RowState
@@ -38,8 +41,6 @@ def ended(rig: Rig) -> Batch:
 
 def die(rig: Rig, batch: Batch, monkeypatch: pytest.MonkeyPatch, *, silently: bool) -> None:
     """Collect, and die over the row: with or without a last word in the store."""
-    from batchkit.inhand import InHand
-
     with monkeypatch.context() as patch:
         if silently:
             patch.setattr(InHand, "dropped", lambda self, number: None)
@@ -97,3 +98,77 @@ def test_readings_that_end_in_order_leave_nothing_behind() -> None:
         assert "in_hand" not in rig.batch(batch.id).notes
     assert rig.collect(batch.id).complete
     assert "in_hand" not in rig.batch(batch.id).notes
+
+
+def cutting_off(cut: list[bool], seconds: float = 0.0) -> Rig:
+    """Give a run whose lease is taken by another after the rule looked so long at one word, while ``cut`` holds True."""
+
+    @rule(version=1)
+    def slow(output: Label, row: Any) -> bool:
+        if cut[0] and row["word"] == "w0007":
+            rig.clock.sleep(seconds)
+            rig.take()
+        return True
+
+    rig = Rig(20, contract=Contract(Label, rules=[slow]))
+    return rig
+
+
+def test_a_reader_that_lost_its_lease_is_not_dead() -> None:
+    """Cut off over the same row again and again, a reading is begun again as if it were the first."""
+    cut = [True]
+    rig = cutting_off(cut)
+    batch = ended(rig)
+    for _ in range(5):
+        with pytest.raises(LeaseLost):
+            rig.collect(batch.id)
+        hand: Any = rig.batch(batch.id).notes["in_hand"]
+        assert hand["lost"] == []
+    cut[0] = False
+    assert rig.collect(batch.id).complete
+    assert rig.tally.in_state(RowState.SUCCEEDED) == 20
+
+
+def test_a_row_that_outlasts_every_lease_is_set_aside() -> None:
+    """Two workers that take a run from each other over a row, as its judging outlasts the lease, come to an end."""
+    rig = cutting_off([True], SECONDS + 1.0)
+    batch = ended(rig)
+    for _ in range(4):
+        with pytest.raises(LeaseLost):
+            rig.collect(batch.id)
+    assert rig.collect(batch.id).complete
+    assert [row.key for row in rig.rows(RowState.QUARANTINED)] == ["S0007"]
+
+
+def test_a_word_that_comes_late_is_heard() -> None:
+    """Who was cut off in a slow row says so when others have long begun: from then on it counts as lost no more."""
+    rig = Rig(20)
+    batch = ended(rig)
+    hands: list[InHand] = []
+    for lost in range(4):
+        hands.append(InHand.taken_up(rig.store, rig.take(), rig.batch(batch.id), rig.clock))
+        assert len(hands[-1].lost) == lost
+        hands[-1].note(7)
+    assert (hands[-1].careful, hands[-1].unjudged) == (True, frozenset({7}))
+    for hand in hands[:2]:
+        with pytest.raises(LeaseLost), hand:
+            hand.note(8)
+    last = InHand.taken_up(rig.store, rig.take(), rig.batch(batch.id), rig.clock)
+    assert (len(last.lost), last.unjudged) == (2, frozenset({7}))
+    for hand in hands[2:]:
+        with pytest.raises(LeaseLost), hand:
+            hand.note(8)
+    last.note(9)
+    last = InHand.taken_up(rig.store, rig.take(), rig.batch(batch.id), rig.clock)
+    assert (last.careful, last.unjudged) == (False, frozenset())
+
+
+def test_losses_that_were_only_counted_stand() -> None:
+    """Notes of version 0.1 hold numbers; nobody can take those back."""
+    rig = Rig(20)
+    batch = ended(rig)
+    noted = {"in_hand": {"epoch": None, "lost": 2, "row": None, "rows": {"7": 2, "8": 1}}}
+    facts = BatchFacts(notes={**batch.notes, **noted})
+    batch = rig.store.move_batch(rig.take(), batch.id, expect=batch.state, to=batch.state, facts=facts)
+    hand = InHand.taken_up(rig.store, rig.lease, batch, rig.clock)
+    assert (hand.careful, hand.unjudged) == (True, frozenset({7}))
