@@ -212,6 +212,7 @@ class ResultCollector(Generic[T]):
                 pricing=self._pricing,
                 canceling=canceling,
                 careful=in_hand.note if in_hand.careful else None,
+                renewed=in_hand.renewed,
                 unjudged=in_hand.unjudged,
             )
             try:

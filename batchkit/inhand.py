@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import attrs
 from typing_extensions import Self
@@ -53,8 +54,7 @@ class InHand:
         hand = cls(store=store, lease=lease, batch=batch, clock=clock)
         noted = batch.notes.get("in_hand")
         if isinstance(noted, Mapping):
-            lost = _epochs(noted["lost"])
-            rows = {int(number): _epochs(epochs) for number, epochs in noted["rows"].items()}
+            lost, rows = _losses(noted)
             if noted["epoch"] is not None:
                 lost.append(noted["epoch"])
                 if noted["row"] is not None:
@@ -84,6 +84,10 @@ class InHand:
     def unjudged(self) -> frozenset[int]:
         """Give the numbers of the members that are judged no more."""
         return frozenset(number for number, epochs in self.rows.items() if len(epochs) >= LOST)
+
+    def renewed(self) -> None:
+        """Take note that a write of this reading has just renewed its lease."""
+        self._noted = self._clock.monotonic()
 
     def note(self, number: int) -> None:
         """Note which member is judged next, on disk."""
@@ -122,18 +126,28 @@ class InHand:
         rows = {str(number): epochs for number, epochs in self.rows.items()}
         return {
             "epoch": epoch,
-            "lost": self.lost,
+            "lost": len(self.lost),
             "row": self.row if epoch is not None else None,
-            "rows": rows,
+            "rows": {row: len(epochs) for row, epochs in rows.items()},
+            "epochs": {"lost": self.lost, "rows": rows},
         }
 
     def _write(self, epoch: int | None) -> None:
         state = self._batch.state
         facts = BatchFacts(notes={**self._batch.notes, "in_hand": self._plain(epoch)})
         self._store.move_batch(self._lease, self._batch.id, expect=state, to=state, facts=facts)
-        self._noted = self._clock.monotonic()
+        self.renewed()
 
 
-def _epochs(noted: int | Iterable[int]) -> list[int]:
-    """Give the epochs of a note; of one by version 0.1, which only counted, as many that nobody takes back."""
-    return [0] * noted if isinstance(noted, int) else list(noted)
+def _losses(noted: Mapping[str, Any]) -> tuple[list[int], dict[int, list[int]]]:
+    """Give the epochs of a note; of one by version 0.1, which only counts, as many that nobody takes back.
+
+    The counts stand beside the epochs, for workers of both versions may read one file by turns.
+    """
+    told = noted.get("epochs")
+    if told is None:
+        told = {
+            "lost": [0] * noted["lost"],
+            "rows": {row: [0] * times for row, times in noted["rows"].items()},
+        }
+    return list(told["lost"]), {int(row): list(epochs) for row, epochs in told["rows"].items()}

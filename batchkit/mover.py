@@ -174,7 +174,7 @@ class Pass(Generic[T]):
         self._troubles = Troubles(parts.store, lease)
         self._counted = parts.recall(lease)
         self._seq = run.seq
-        self.alone = True
+        self.alone: bool = True
 
     @property
     def tally(self) -> Tally:
@@ -254,7 +254,7 @@ class Pass(Generic[T]):
             left = yield from shared(
                 self._store,
                 self._lease,
-                self._run.name,
+                self._run,
                 ended,
                 read=self._read_here,
                 owner=parts.owner(),

@@ -64,6 +64,7 @@ class FileReading(Generic[T]):
         pricing: Pricing,
         canceling: bool = False,
         careful: Callable[[int], None] | None = None,
+        renewed: Callable[[], None] | None = None,
         unjudged: AbstractSet[int] = frozenset(),
     ) -> None:
         """Prepare one reading.
@@ -78,6 +79,7 @@ class FileReading(Generic[T]):
             pricing: Prices the answers.
             canceling: The run is being canceled.
             careful: Is told the number of every member before its line is judged.
+            renewed: Is called after every page, which renews the lease.
             unjudged: Numbers of members whose judging never came to its end: they are quarantined unjudged.
         """
         self._store = store
@@ -87,6 +89,7 @@ class FileReading(Generic[T]):
         self._validator = validator
         self._pricing = pricing
         self._careful = careful
+        self._renewed = renewed
         self._unjudged = unjudged
         self._trusting = careful is None and not unjudged
         self._afterwards = Afterwards(escalator, canceling=canceling)
@@ -328,6 +331,8 @@ class FileReading(Generic[T]):
         applied = self._store.settle(self._lease, self._batch.id, page)
         self.settled += applied.applied
         self.ignored += len(applied.ignored)
+        if self._renewed is not None:
+            self._renewed()
 
 
 def close_rows(

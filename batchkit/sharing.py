@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -43,7 +43,7 @@ SEVERAL: Final = 2
 def shared(
     store: Store,
     lease: Lease,
-    name: str,
+    run: Run,
     batches: Sequence[Batch],
     *,
     read: Callable[[Batch], Collected],
@@ -64,9 +64,11 @@ def shared(
         LeaseLost: another process moves the run now.
         ProviderError: a file could not be read here; raised when the others are done.
     """
-    offered = _offered(store, lease, batches)
+    # A paused run may be refused again, at every pass: nothing is written down before a file could be read.
+    doubtful = run.state is RunState.PAUSED
+    offered = set[BatchId]() if doubtful else _offered(store, lease, batches)
     left, lent = deque(batches), list[BatchId]()
-    looks = _looks(store, lease, name, clock, over)
+    looks = _looks(store, lease, run, clock, over)
     closed = False
     failed: ProviderError | None = None
     while left or lent:
@@ -82,24 +84,29 @@ def shared(
                 yield read(batch)
             except ProviderError as error:
                 closed, failed = True, error
+            else:
+                if doubtful:
+                    doubtful, offered = False, _offered(store, lease, left)
         elif back := _back(store, lease, lent):
             for batch, need in back:
                 lent.remove(batch.id)
                 offered.discard(batch.id)
                 unread = batch.state is BatchState.ENDED
-                yield Collected(batch=batch, need=need, wait_until=store.now() if unread and closed else None)
+                again = store.now() if unread and closed and failed is None else None
+                yield Collected(batch=batch, need=need, wait_until=again)
                 if unread and not closed:
                     left.append(batch)
         elif not next(looks, False):
             unheard = store.batches(BatchWhere(ids=tuple(lent)))
-            yield from [Collected(batch=batch, wait_until=store.now()) for batch in unheard]
+            again = store.now() if failed is None else None
+            yield from [Collected(batch=batch, wait_until=again) for batch in unheard]
             break
     if failed is not None:
         raise failed
     return bool(lent)
 
 
-def _offered(store: Store, lease: Lease, batches: Sequence[Batch]) -> set[BatchId]:
+def _offered(store: Store, lease: Lease, batches: Iterable[Batch]) -> set[BatchId]:
     """Write down which files wait, where there are several; give them."""
     now = store.now()
     ready = [batch.id for batch in batches if not_before(batch, now) is None]
@@ -110,16 +117,16 @@ def _offered(store: Store, lease: Lease, batches: Sequence[Batch]) -> set[BatchI
 
 
 def _looks(
-    store: Store, lease: Lease, name: str, clock: Clock, over: Callable[[], bool]
+    store: Store, lease: Lease, run: Run, clock: Clock, over: Callable[[], bool]
 ) -> Iterator[Literal[True]]:
     """Wait from look to look, as long as somebody may be at work."""
     stopped, idle, seq = 0, 0, -1
     while stopped <= GRACE and idle <= IDLE:
         clock.sleep(LOOK)
-        held = store.holder(lease.run)
+        held = store.holder(run.id)
         if held is not None and held.epoch != lease.epoch:
-            raise LeaseLost(f"run {lease.run} is moved by another process now")
-        before, seq = seq, store.runs(name=name)[0].seq
+            raise LeaseLost(f"run {run.id} is moved by another process now")
+        before, seq = seq, store.runs(name=run.name)[0].seq
         idle = idle + 1 if seq == before else 0
         stopped = stopped + 1 if over() else 0
         yield True
@@ -165,8 +172,10 @@ def lend_a_hand(flow: Workflow[Any], runs: Sequence[Run], stop: Callable[[], boo
         ended = store.batches(BatchWhere(ids=free, states=frozenset({BatchState.ENDED})))
         for batch in reversed(ended):
             read = _lent(parts, lease, run, batch, stop)
-            if read is not None:
-                return read
+            if read:
+                return True
+            if read is False:
+                break
     return False
 
 

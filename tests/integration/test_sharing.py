@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from pydantic_core import to_json
 from rig import Label, answers
 from shop import Shop, batches, tiny_spec
 
@@ -296,7 +297,7 @@ def test_a_helper_whose_mover_is_replaced_writes_no_more(shop: Shop, run: Run[La
 
     shop.faults.rules.append(taken_over)
     over, clock = (lambda: bool(helped)), run._flow.clock
-    list(shared(store, lease, "run", ready, read=read, owner="a mover", clock=clock, over=over))
+    list(shared(store, lease, run.record, ready, read=read, owner="a mover", clock=clock, over=over))
     assert helped == [True]
     assert [batch.id for batch in ready] == [b.id for b in batches(run) if b.state is BatchState.ENDED]
     clock.sleep(2.0)
@@ -515,6 +516,86 @@ def test_ctrl_c_right_after_a_claim_puts_the_file_down(
     assert read[-1:] == interrupted
     assert shop.now < began + 5.0
     assert ended_well(run, shop)
+
+
+def test_a_paused_run_offers_nothing_before_a_file_was_read(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass that is refused once more leaves no offer behind; one that can read a file again offers the others."""
+    helper = shop.flow()
+    shop.faults.rules.append(refusing(401))
+    run.advance()
+    assert run.record.state is RunState.PAUSED
+    told = len(run._store.docs(DocKind.CLAIM))
+    for _ in range(3):
+        assert [need.code for need in run.advance().needs] == ["api.refused"]
+    assert len(run._store.docs(DocKind.CLAIM)) == told
+    shop.faults.rules.clear()
+    helped: list[bool] = []
+    collect = ResultCollector.collect
+
+    def helping(self: Any, lease: Lease, record: Record, batch: Batch, **more: Any) -> Collected:
+        if not more.get("lent"):
+            helped.append(lends(run, helper))
+        return collect(self, lease, record, batch, **more)
+
+    monkeypatch.setattr(ResultCollector, "collect", helping)
+    run.advance()
+    assert helped[:2] == [False, True]
+    assert ended_well(run, shop)
+
+
+def test_a_pass_whose_key_is_refused_does_not_ask_to_be_made_again(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose file nobody read, and whose own key is refused, names no time to come back: somebody is needed first."""
+    monkeypatch.setattr(sharing, "IDLE", 5)
+    first, last = batches(run)[0].id, batches(run)[-1].id
+
+    def taken(store: Store, lease: Lease, batch: BatchId, owner: str) -> bool:
+        if batch == first:
+            assert units.claimed(store, lease, last, "a worker on another machine")
+        return units.claimed(store, lease, batch, owner)
+
+    monkeypatch.setattr(sharing, "claimed", taken)
+    shop.faults.rules.append(refusing(401))
+    began = shop.now
+    progress = run.advance()
+    assert shop.now >= began + 5.0
+    assert [need.code for need in progress.needs] == ["api.refused"]
+    assert progress.wake_at is None or progress.wake_at > shop.now + 1.0
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_run_from_being_helped(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A helper that is refused one run's file goes on to the next run."""
+    other = shop.start(rows=20, name="other", flow=run._flow)
+    other.advance()
+    run._flow.clock.sleep(400.0)
+    helper = shop.flow()
+    held = [run.record, other.record]
+    helped: list[bool] = []
+    of_first = {str(batch.remote_id) for batch in batches(run)}
+
+    def refused(request: Request, api: Handler) -> Response | None:
+        mine = any(remote in request.path for remote in of_first)
+        return Response(status=401) if mine and request.path.endswith("/results") else None
+
+    def help_both() -> None:
+        shop.faults.rules.append(refused)
+        helped.append(lend_a_hand(helper, held, lambda: False))
+        shop.faults.rules.clear()
+
+    lease = run._store.acquire(run.record.id, "a mover", 600.0)
+    assert lease is not None
+    run._flow.parts().collector.poll(lease, run.record)
+    ready = [batch.id for batch in batches(run) if batch.state is BatchState.ENDED]
+    run._store.put(DocKind.CLAIM, f"{units.scope(lease)}/offer", to_json(ready))
+    read = at_the_first_file(monkeypatch, help_both)
+    other.advance()
+    assert helped == [True]
+    assert read[:3] == [batches(other)[0].id, ready[-1], batches(other)[-1].id]
 
 
 def test_a_look_at_files_that_are_all_claimed_asks_twice(

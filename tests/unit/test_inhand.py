@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from rig import Label, Rig
 
 from batchkit.contract import Contract
 from batchkit.errors import LeaseLost
+from batchkit.ids import RemoteId
 from batchkit.inhand import InHand
 from batchkit.lease import SECONDS
 from batchkit.model import Batch, BatchFacts
@@ -123,7 +126,7 @@ def test_a_reader_that_lost_its_lease_is_not_dead() -> None:
         with pytest.raises(LeaseLost):
             rig.collect(batch.id)
         hand: Any = rig.batch(batch.id).notes["in_hand"]
-        assert hand["lost"] == []
+        assert hand["lost"] == 0
     cut[0] = False
     assert rig.collect(batch.id).complete
     assert rig.tally.in_state(RowState.SUCCEEDED) == 20
@@ -161,6 +164,52 @@ def test_a_word_that_comes_late_is_heard() -> None:
     last.note(9)
     last = InHand.taken_up(rig.store, rig.take(), rig.batch(batch.id), rig.clock)
     assert (last.careful, last.unjudged) == (False, frozenset())
+
+
+def test_who_is_cut_off_soon_after_a_page_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page renews the lease, so it did not run out, however long ago the reading began."""
+    rig = cutting_off([True], 1.0)
+    batch = ended(rig)
+    results = rig.gateway.results
+
+    @contextmanager
+    def slowly(remote: RemoteId) -> Iterator[Iterator[bytes]]:
+        with results(remote) as chunks:
+            yield line_by_line(b"".join(chunks))
+
+    def line_by_line(file: bytes) -> Iterator[bytes]:
+        for line in file.splitlines(keepends=True):
+            rig.clock.sleep(SECONDS / 4)
+            yield line
+
+    monkeypatch.setattr(rig.gateway, "results", slowly)
+    monkeypatch.setattr("batchkit.reading.HELD", 1)
+    monkeypatch.setattr("batchkit.reading.PAGE", 1)
+    began = rig.clock.now()
+    with pytest.raises(LeaseLost):
+        rig.collect(batch.id)
+    assert rig.clock.now() > began + SECONDS
+    assert not InHand.taken_up(rig.store, rig.take(), rig.batch(batch.id), rig.clock).lost
+
+
+def test_workers_of_version_0_1_can_read_on() -> None:
+    """What is noted today holds the numbers that they count with; what they note themselves is counted here."""
+    rig = Rig(20)
+    batch = ended(rig)
+    for _ in range(3):
+        InHand.taken_up(rig.store, rig.take(), rig.batch(batch.id), rig.clock).note(7)
+    noted: Any = rig.batch(batch.id).notes["in_hand"]
+    older = {
+        "epoch": noted["epoch"] + 1,
+        "lost": noted["lost"] + (noted["epoch"] is not None),
+        "row": None,
+        "rows": {**noted["rows"], "7": noted["rows"]["7"] + 1},
+    }
+    assert (older["lost"], older["rows"]) == (3, {"7": 3})
+    facts = BatchFacts(notes={**batch.notes, "in_hand": older})
+    rig.store.move_batch(rig.take(), batch.id, expect=batch.state, to=batch.state, facts=facts)
+    hand = InHand.taken_up(rig.store, rig.take(), rig.batch(batch.id), rig.clock)
+    assert (len(hand.lost), hand.unjudged) == (4, frozenset({7}))
 
 
 def test_losses_that_were_only_counted_stand() -> None:
