@@ -29,9 +29,9 @@ class InHand:
     notes each row before it is judged. A row over which two readings ended is judged no more.
 
     Whoever finds within the block that its lease was given to another is not dead. It cannot write that down on the
-    batch any more, so it does in a document, and its reading counts as lost no more, however late that is. Where the
-    lease ran out because nothing was noted for as long as it lives, the reading stays lost: else several workers
-    would take a row from each other for ever that is judged for longer than that.
+    batch any more, so it does in a document, and its reading counts as lost no more, however late that is. A reading
+    that noted nothing for as long as a lease lives stays lost, whoever ended the lease: else several workers would
+    take a row from each other for ever that is judged for longer than that.
 
     Attributes:
         lost: Epochs of the readings that ended without a word.

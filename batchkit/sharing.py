@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -38,6 +37,8 @@ _LOG: Final = logging.getLogger("batchkit")
 
 SEVERAL: Final = 2
 """Files that must wait before any is offered: one alone is read at once by who moves the run."""
+WORDS: Final = 3
+"""Times that a last word is tried. Without it the mover does nothing else until it gives the file up."""
 
 
 def shared(
@@ -64,8 +65,8 @@ def shared(
         LeaseLost: another process moves the run now.
         ProviderError: a file could not be read here; raised when the others are done.
     """
-    # A paused run may be refused again, at every pass: nothing is written down before a file could be read.
-    doubtful = run.state is RunState.PAUSED
+    # A run that waits for somebody may be refused again, at every pass: nothing is offered before a file could be read.
+    doubtful = bool(run.needs)
     offered = set[BatchId]() if doubtful else _offered(store, lease, batches)
     left, lent = deque(batches), list[BatchId]()
     looks = _looks(store, lease, run, clock, over)
@@ -81,20 +82,19 @@ def shared(
                 lent.append(batch.id)
                 continue
             try:
-                yield read(batch)
+                collected = _read_here(store, batch, read)
             except ProviderError as error:
                 closed, failed = True, error
-            else:
-                if doubtful:
-                    doubtful, offered = False, _offered(store, lease, left)
+                continue
+            yield collected
+            if doubtful and collected.complete:
+                doubtful, offered = False, _offered(store, lease, left)
         elif back := _back(store, lease, lent):
             for batch, need in back:
                 lent.remove(batch.id)
                 offered.discard(batch.id)
-                unread = batch.state is BatchState.ENDED
-                again = store.now() if unread and closed and failed is None else None
-                yield Collected(batch=batch, need=need, wait_until=again)
-                if unread and not closed:
+                yield Collected(batch=batch, need=need)
+                if batch.state is BatchState.ENDED and not closed:
                     left.append(batch)
         elif not next(looks, False):
             unheard = store.batches(BatchWhere(ids=tuple(lent)))
@@ -104,6 +104,19 @@ def shared(
     if failed is not None:
         raise failed
     return bool(lent)
+
+
+def _read_here(store: Store, batch: Batch, read: Callable[[Batch], Collected]) -> Collected:
+    """Read a file in this process, unless the last write of a reader that is gone comes only now, and was the last of all."""
+    try:
+        return read(batch)
+    except LeaseLost:
+        raise
+    except StoreError:
+        (now,) = store.batches(BatchWhere(ids=(batch.id,)))
+        if now.state is BatchState.ENDED:
+            raise
+        return Collected(batch=now)
 
 
 def _offered(store: Store, lease: Lease, batches: Iterable[Batch]) -> set[BatchId]:
@@ -171,7 +184,7 @@ def lend_a_hand(flow: Workflow[Any], runs: Sequence[Run], stop: Callable[[], boo
             continue  # another worker's code can judge it
         ended = store.batches(BatchWhere(ids=free, states=frozenset({BatchState.ENDED})))
         for batch in reversed(ended):
-            read = _lent(parts, lease, run, batch, stop)
+            read = _lent(parts, lease, run.name, batch, stop)
             if read:
                 return True
             if read is False:
@@ -187,7 +200,7 @@ def _free(store: Store, lease: Lease) -> tuple[BatchId, ...]:
     return tuple(BatchId(number) for number in from_json(told["offer"]) if str(number) not in told)
 
 
-def _lent(parts: Parts[Any], lease: Lease, run: Run, batch: Batch, stop: Callable[[], bool]) -> bool | None:
+def _lent(parts: Parts[Any], lease: Lease, name: str, batch: Batch, stop: Callable[[], bool]) -> bool | None:
     """Claim a file and read it for another; False where that cannot be, None where somebody else has it."""
     store, owner, word = parts.store, parts.owner(), b""
     try:
@@ -196,6 +209,7 @@ def _lent(parts: Parts[Any], lease: Lease, run: Run, batch: Batch, stop: Callabl
         # Asked after the claim: the mover looks for claims after it has taken the offer back, so one of us sees the other.
         if "closed" in _told(store, lease):
             return False
+        (run,) = store.runs(name=name)  # it may have been canceled since it was looked at
         canceling = run.state is RunState.CANCELING
         done = parts.collector.collect(lease, run, batch, stop=stop, canceling=canceling, lent=True)
         word = b"" if done.need is None else to_json(attrs.asdict(done.need))
@@ -207,10 +221,29 @@ def _lent(parts: Parts[Any], lease: Lease, run: Run, batch: Batch, stop: Callabl
         )
         return False
     finally:
-        with suppress(StoreError):
-            if store.get(DocKind.CLAIM, f"{scope(lease)}/{batch.id}") == owner.encode():
-                store.put(DocKind.CLAIM, f"{scope(lease)}/{batch.id}-over", word)
+        _say(parts, f"{scope(lease)}/{batch.id}", owner, word)
     return True
+
+
+def _say(parts: Parts[Any], claim: str, owner: str, word: bytes) -> None:
+    """Say the last word on a file that one has claimed; again if the store fails, for the mover waits for it."""
+    import tenacity
+
+    def say() -> None:
+        if parts.store.get(DocKind.CLAIM, claim) == owner.encode():
+            parts.store.put(DocKind.CLAIM, f"{claim}-over", word)
+
+    again = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(WORDS),
+        wait=tenacity.wait_fixed(LOOK),
+        retry=tenacity.retry_if_exception_type(StoreError),
+        sleep=parts.clock.sleep,
+        reraise=True,
+    )
+    try:
+        again(say)
+    except StoreError as error:
+        _LOG.warning("whoever moves the run will wait some minutes for %s: %s", claim, error)
 
 
 def _told(store: Store, lease: Lease) -> dict[str, bytes]:

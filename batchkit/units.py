@@ -128,8 +128,6 @@ def scope(lease: Lease) -> str:
 def claimed(store: Store, lease: Lease, batch: BatchId, name: str) -> bool:
     """Claim a file before anything is done: of several who try one gets it, whatever happens to it then."""
     key, claim = f"{scope(lease)}/{batch}", name.encode()
-    if store.get(DocKind.CLAIM, key) is not None:
-        return False
     try:
         store.put(DocKind.CLAIM, key, claim)
     except StoreError:

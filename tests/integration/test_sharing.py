@@ -23,12 +23,13 @@ from batchkit.ids import BatchId
 from batchkit.model import Batch, BatchWhere, DocKind, Lease
 from batchkit.model import Run as Record
 from batchkit.progress import Progress
+from batchkit.reasons import Reason
 from batchkit.run import Run
 from batchkit.sharing import lend_a_hand, shared
 from batchkit.standing import progress_of
 from batchkit.states import BatchState, RunState
 from batchkit.storage import Store
-from batchkit.testing import Answer, Handler, Request, Response
+from batchkit.testing import Answer, Handler, Latency, Request, Response
 from batchkit.testing.faults import Nth, faulty_store
 from batchkit.workflow import Workflow
 
@@ -542,6 +543,154 @@ def test_a_paused_run_offers_nothing_before_a_file_was_read(
     monkeypatch.setattr(ResultCollector, "collect", helping)
     run.advance()
     assert helped[:2] == [False, True]
+    assert ended_well(run, shop)
+
+
+def test_a_file_that_was_only_put_off_proves_nothing(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused run whose first file is to be read later offers none of the others for it."""
+    shop.faults.rules.append(refusing(503))
+    run.advance(stop=lambda: "read_next" in batches(run)[0].notes)
+    shop.faults.rules[:] = [refusing(401)]
+    run.advance()
+    assert [need.code for need in run.record.needs] == ["api.refused"]
+    told = len(run._store.docs(DocKind.CLAIM))
+    run.advance()
+    assert "read_next" in batches(run)[0].notes
+    assert len(run._store.docs(DocKind.CLAIM)) == told
+
+
+def test_a_run_that_is_being_canceled_and_is_refused_offers_nothing_more(shop: Shop, run: Run[Label]) -> None:
+    """A run that waits for somebody writes nothing down at every pass, whatever its state."""
+    run.cancel()
+    shop.faults.rules.append(refusing(401))
+    run.advance()
+    assert run.record.state is RunState.CANCELING
+    told = len(run._store.docs(DocKind.CLAIM))
+    run.advance()
+    assert len(run._store.docs(DocKind.CLAIM)) == told
+
+
+@pytest.mark.parametrize("fails", ["get", "put"])
+def test_a_last_word_is_tried_again(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """A helper whose store fails as it says that it is done says so again, and nobody waits for minutes."""
+    helper, failed = shop.flow(), list[str]()
+    act = getattr(type(helper.store), fails)
+
+    def once(self: Any, kind: DocKind, key: str, *body: bytes) -> object:
+        # What is left to do with a claim that stands and a file that is read is the last word.
+        last = key.endswith("-over") or (fails == "get" and key.endswith(f"/{batches(run)[-1].id}"))
+        if kind is DocKind.CLAIM and last and not failed:
+            failed.append(key)
+            raise StoreError("the connection broke")
+        return act(self, kind, key, *body)
+
+    monkeypatch.setattr(type(helper.store), fails, once)
+    at_the_first_file(monkeypatch, lambda: lends(run, helper))
+    began = shop.now
+    run.advance()
+    assert len(failed) == 1
+    assert shop.now < began + 10.0
+    assert ended_well(run, shop)
+
+
+def test_a_last_word_that_cannot_be_said_is_logged(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the store takes no last word, the helper says who will wait and goes on; the mover gives the file up in time."""
+    monkeypatch.setattr(sharing, "IDLE", 20)
+    helper, put = shop.flow(), type(run._store).put
+
+    def refused(self: Any, kind: DocKind, key: str, body: bytes) -> object:
+        if key.endswith("-over"):
+            raise StoreError("the disk is full")
+        return put(self, kind, key, body)
+
+    monkeypatch.setattr(type(helper.store), "put", refused)
+    helped: list[bool] = []
+    at_the_first_file(monkeypatch, lambda: helped.append(lends(run, helper)))
+    run.advance()
+    assert helped == [True]
+    assert "whoever moves the run will wait" in caplog.text
+    assert ended_well(run, shop)
+
+
+def test_a_commit_of_the_dead_that_lands_late_ends_nobody(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a helper sent to the server before it was killed may land as the mover reads its file: it counts."""
+    gone = subprocess.run([sys.executable, "-c", GONE], capture_output=True, text=True, check=True)
+    batch = claimed_elsewhere(monkeypatch, gone.stdout.strip())
+    helper, collect = shop.flow(), ResultCollector.collect
+    late: list[bool] = []
+
+    def landing(self: Any, lease: Lease, record: Record, found: Batch, **more: Any) -> Collected:
+        if found.id in batch and not late:
+            late.append(collect(helper.parts().collector, lease, record, found, lent=True).complete)
+        return collect(self, lease, record, found, **more)
+
+    monkeypatch.setattr(ResultCollector, "collect", landing)
+    run.advance()
+    assert late == [True]
+    assert {batch.state for batch in batches(run)} == {BatchState.COLLECTED}
+    assert ended_well(run, shop)
+
+
+def test_a_store_that_fails_while_a_file_is_read_ends_the_pass(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not the late end of another reading stays an error."""
+
+    def failing(*_: Any, **__: Any) -> Collected:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(ResultCollector, "collect", failing)
+    with pytest.raises(StoreError, match="the disk is full"):
+        run.advance()
+
+
+def test_a_helper_judges_a_run_as_it_stands_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was canceled since a helper looked at it is read as one that was: its canceled lines were asked for."""
+    shop = Shop(tmp_path, latency=Latency(3_000.0, 4_000.0))
+    run = shop.start(rows=20, flow=shop.flow(max_batch_rows=5))
+    for _ in range(3):
+        run.advance()
+        run._flow.clock.sleep(60.0)
+    before, helper = run.record, shop.flow()
+    run.cancel()
+    run.advance()
+    run._flow.clock.sleep(400.0)
+    helped: list[bool] = []
+    at_the_first_file(monkeypatch, lambda: helped.append(lend_a_hand(helper, [before], lambda: False)))
+    assert run.wait(progress="none").done
+    assert helped == [True]
+    assert {reason for _, reason, _ in run.progress.tally.counts} <= {None, Reason.BATCH_CANCELED}
+    assert run.reconcile().balanced
+    shop.close()
+
+
+def test_a_file_that_comes_back_unread_as_the_pass_is_over_is_read_in_the_next(
+    shop: Shop, run: Run[Label], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mover that is stopped as its helper puts a file down comes back for it at once."""
+    taken = claimed_elsewhere(monkeypatch, "a worker on another machine")
+    over: list[bool] = []
+
+    def put_down() -> None:
+        lease = run._store.holder(run.record.id)
+        assert lease is not None
+        run._store.put(DocKind.CLAIM, f"{units.scope(lease)}/{taken[0]}-over", b"")
+        over.append(True)
+
+    at_the_first_look(run, monkeypatch, put_down)
+    progress = run.advance(stop=lambda: bool(over))
+    assert state_of(run, taken[0]) is BatchState.ENDED
+    assert progress.wake_at is not None
+    assert progress.wake_at <= shop.now
+    assert run.wait(progress="none").done
     assert ended_well(run, shop)
 
 
