@@ -94,7 +94,7 @@ def shared(
                 lent.remove(batch.id)
                 offered.discard(batch.id)
                 yield Collected(batch=batch, need=need)
-                if batch.state is BatchState.ENDED and not closed:
+                if batch.state is BatchState.ENDED:
                     left.append(batch)
         elif not next(looks, False):
             unheard = store.batches(BatchWhere(ids=tuple(lent)))
