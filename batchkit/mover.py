@@ -11,7 +11,7 @@ from batchkit.canary import SETTLED, canary_verdict
 from batchkit.clock import Clock
 from batchkit.collector import Collected, ResultCollector
 from batchkit.errors import LeaseLost, ProviderError
-from batchkit.ids import RunId
+from batchkit.ids import RowId, RunId
 from batchkit.judgements import settle_judgements
 from batchkit.lease import held
 from batchkit.model import Batch, BatchWhere, Lease, Need, NewEvent, Run, RunFacts, Settled, Tally, Where
@@ -298,6 +298,7 @@ class Pass(Generic[T]):
         self._heed()
         self._run = self._spending.unpaused(self._lease, self._run)
         pending = self.tally.in_state(RowState.PENDING)
+        after: RowId | None = None
         while self._run.state is RunState.OPEN and not self._over():
             if not pending or self._is_blocked():
                 return
@@ -311,8 +312,10 @@ class Pass(Generic[T]):
                 stop=self._stop,
                 max_rows=most or None,
                 pending=pending,
+                after=after,
             )
             pending -= sent.rows + sent.quarantined
+            after = sent.last
             if sent.need is not None:
                 self._pause(sent.need, {OVERRULED: True} if sent.need.code == CODE else None)
                 return

@@ -39,6 +39,7 @@ class Sent:
         need: What only somebody else can give; the run should pause.
         why: Why nothing was sent, in a few words; empty if something was, or nothing is pending.
         quarantined: Rows that no batch can hold.
+        last: The last row that went out. Until something else changes, the pending rows are those after it.
     """
 
     batch: Batch | None = None
@@ -47,6 +48,7 @@ class Sent:
     need: Need | None = None
     why: str = ""
     quarantined: int = 0
+    last: RowId | None = None
 
 
 class Recorder:

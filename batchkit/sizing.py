@@ -52,14 +52,15 @@ class Requests(Generic[T]):
             for step in spec.policy.ladder(reason)
         )
 
-    def sized(self, run: RunId, *, capped: bool) -> Iterator[Sized]:
+    def sized(self, run: RunId, *, capped: bool, after: RowId | None = None) -> Iterator[Sized]:
         """Give the pending rows of a run in id order, some at a time, each with its exact size and worst cost.
+
+        ``after`` leaves out the rows up to that one.
 
         Raises:
             UsageError: ``capped``, and a tier's price is not known: an unknown price is not zero.
         """
         where = Where(states=frozenset({RowState.PENDING}), source=self._templates, results=self._shows)
-        after: RowId | None = None
         # Many rows are alike in all that their worst cost depends on.
         worst: dict[tuple[int, Reason | None, int, int], int] = {}
         while True:

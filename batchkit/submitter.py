@@ -138,6 +138,7 @@ class ChunkedSubmitter(Generic[T]):
         stop: Callable[[], bool] | None = None,
         max_rows: int | None = None,
         pending: int | None = None,
+        after: RowId | None = None,
     ) -> Sent:
         """Send at most one batch of the run's pending rows, once.
 
@@ -148,6 +149,8 @@ class ChunkedSubmitter(Generic[T]):
             stop: Asked before every chunk; True stops the body before its last one.
             max_rows: Most rows of this batch, where that is less than the usual limit.
             pending: How many rows are pending, where that is known: to count them is a scan of the run.
+            after: The last row of the send before this one, where nothing else changed since: rows are looked for
+                from there, not from the first of the run.
 
         Raises:
             LeaseLost: another process moves the run now; nothing was created unless the batch says so.
@@ -200,7 +203,7 @@ class ChunkedSubmitter(Generic[T]):
             if pending == 0:
                 why = "an answer that is paid for may be on its way to the rows that are left"
                 return Sent(wait_until=self._store.now() + MINUTE, why=why)
-        return self._plan_and_send(lease, run, gateway, page, pending, deferred, limits, cap, stop)
+        return self._plan_and_send(lease, run, gateway, page, pending, after, deferred, limits, cap, stop)
 
     def _plan_and_send(
         self,
@@ -209,12 +212,13 @@ class ChunkedSubmitter(Generic[T]):
         gateway: Gateway,
         page: ListPage,
         pending: int,
+        after: RowId | None,
         deferred: AbstractSet[RowId],
         limits: Limits,
         cap: int | None,
         stop: Callable[[], bool] | None,
     ) -> Sent:
-        sized = self._requests.sized(run.id, capped=cap is not None)
+        sized = self._requests.sized(run.id, capped=cap is not None, after=after)
         chosen = plan(
             (page.without(deferred) for page in sized) if deferred else sized,
             pending,
@@ -242,7 +246,8 @@ class ChunkedSubmitter(Generic[T]):
             return Sent(
                 wait_until=until, why="another batch of this place is not settled", quarantined=quarantined
             )
-        return attrs.evolve(self._claim_and_post(lease, gateway, batch, stop), quarantined=quarantined)
+        sent = self._claim_and_post(lease, gateway, batch, stop)
+        return attrs.evolve(sent, quarantined=quarantined, last=chosen.rows[-1] if sent.rows else None)
 
     def _intend(self, lease: Lease, chosen: Plan, page: ListPage, cap: int | None) -> Batch:
         newest = max(page.items, key=lambda item: item.created_at, default=None)
@@ -325,8 +330,9 @@ class ChunkedSubmitter(Generic[T]):
                 raise LeaseLost(f"{name!r} is moved by another process now; try again in a minute")
             self.recover(lease, run)
             self.resolve(lease, run)
-            while (sent := self.send(lease, run, cap=cap)).batch is not None and sent.need is None:
-                pass
+            sent = self.send(lease, run, cap=cap)
+            while sent.batch is not None and sent.need is None:
+                sent = self.send(lease, run, cap=cap, after=sent.last)
             if sent.need is not None:
                 raise NeedsPerson(f"{sent.need.why}. {sent.need.fix}")
         return self._store.batches(BatchWhere(run=run.id))

@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
@@ -148,6 +149,36 @@ def _server_cpu(postmaster: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+@contextlib.contextmanager
+def statements(where: str, report: dict[str, Any]) -> Iterator[None]:
+    """Look at what the server works on fifty times a second, and tell the seconds of the dearest statements."""
+    import psycopg
+
+    over, seconds = threading.Event(), Counter[str]()
+    query = """
+        SELECT left(trim(regexp_replace(query, '\\s+', ' ', 'g')), 60) FROM pg_stat_activity
+        WHERE datname = current_database() AND state = 'active' AND wait_event IS NULL AND pid <> pg_backend_pid()
+    """
+
+    def look() -> None:
+        last = time.perf_counter()
+        with psycopg.connect(where, autocommit=True) as db:
+            while not over.wait(0.02):
+                now = time.perf_counter()
+                for (text,) in db.execute(query).fetchall():
+                    seconds[text] += now - last
+                last = now
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
+        report["statements"] = {text: round(spent, 1) for text, spent in seconds.most_common(6)}
+
+
 def sizes(where: str, rows: int) -> dict[str, list[float]]:
     """Give bytes a row of each table: its heap and what is stored beside it, and its indexes."""
     import psycopg
@@ -212,6 +243,9 @@ def main() -> int:
     parser.add_argument(
         "--kill", type=int, default=0, help="kill so many of Dask's workers while they settle"
     )
+    parser.add_argument(
+        "--statements", action="store_true", help="tell what the server works on; it costs some CPU itself"
+    )
     parser.add_argument("--file", action="store_true", help="keep the store in a file")
     parser.add_argument("--mover", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -235,7 +269,8 @@ def main() -> int:
         report["freeze_cpu"] = round(meter.cpu() - begun, 2)
         report["freeze_wall"] = round(time.perf_counter() - wall, 1)
         wall = time.perf_counter()
-        moved(options, report)
+        with statements(where, report) if options.statements else contextlib.nullcontext():
+            moved(options, report)
         report["wall"] = round(time.perf_counter() - wall, 1)
         fine = counted(starting.store, url, report)
         starting.store.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,10 +12,10 @@ from rig import answers
 from shop import BROKEN, REFUSED, Shop, batches, kinds, words
 
 from batchkit.errors import StoreError
-from batchkit.ids import RunId
-from batchkit.model import Tally
+from batchkit.ids import RowId, RunId
+from batchkit.model import RowView, Tally, Where
 from batchkit.money import Budget
-from batchkit.states import BatchState, Outcome, RunState
+from batchkit.states import BatchState, Outcome, RowState, RunState
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.testing import Answer, Dropped, Handler, Latency, Request, Response
 from batchkit.view import attach, set_cap
@@ -127,6 +127,48 @@ def test_a_pass_counts_once_however_many_batches_it_sends(
     monkeypatch.setattr(SQLiteStore, "tally", counting)
     assert run.advance().batches_running >= 6
     assert len(counted) <= 2
+
+
+def test_a_pass_looks_for_what_is_pending_once_however_many_batches_it_sends(
+    make: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each batch is filled from where the one before ended; from the first row they would be read batches times."""
+    read: list[RowId | None] = []
+    whole = SQLiteStore.page
+
+    def reading(
+        self: SQLiteStore, run: RunId, where: Where, *, after: RowId | None = None, limit: int = 1000
+    ) -> Sequence[RowView]:
+        if where.states == frozenset({RowState.PENDING}):
+            read.append(after)
+        return whole(self, run, where, after=after, limit=limit)
+
+    shop = make()
+    run = shop.start(rows=60, flow=shop.flow(max_batch_rows=10))
+    monkeypatch.setattr(SQLiteStore, "page", reading)
+    run.advance()
+    lasts = [run._store.members(batch.id).rows[-1] for batch in batches(run)]
+    assert len(lasts) >= 6
+    assert read == [None, *lasts[:-1]]
+
+
+def test_rows_of_a_refused_batch_go_out_in_the_same_pass(make: Callable[..., Shop]) -> None:
+    """A batch that was refused as too large is filled again from the same row on, not from where it ended."""
+    shop = make()
+    run = shop.start(rows=60, flow=shop.flow(max_batch_rows=20))
+    left = [413]
+
+    def too_large(request: Request, api: Handler) -> Response | None:
+        if request.method != "POST" or not request.path.endswith("/batches") or not left:
+            return None
+        for _ in request.body if not isinstance(request.body, bytes) else ():
+            pass
+        return Response(status=left.pop())
+
+    shop.faults.rules.append(too_large)
+    progress = run.advance()
+    assert BatchState.REJECTED in {batch.state for batch in batches(run)}
+    assert progress.tally.in_state(RowState.PENDING) == 0
 
 
 def test_rows_moved_by_somebody_else_are_counted_again(make: Callable[..., Shop]) -> None:
