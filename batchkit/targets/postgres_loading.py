@@ -182,6 +182,9 @@ class Loading:
 
     def discard(self) -> None:
         """Remove what was loaded, unless it is seen by now; what cannot be removed is left to the next load."""
+        if self.db.info.transaction_status == driver().pq.TransactionStatus.ACTIVE:
+            # Broken off amid a COPY: the server waits for rows, and would hear of nothing else.
+            self.db.close()
         with suppress(driver().Error, TargetError):
             self.db.execute("ROLLBACK")
             self.catalog.begin(self.db)

@@ -146,6 +146,39 @@ def test_every_statement(shop: Shop, monkeypatch: pytest.MonkeyPatch, when: When
     assert sweep(shop, when, action, before) > 15 / STEP
 
 
+class BegunCopy:
+    """A COPY that the server has begun and the process is stopped at, before the block that would end it."""
+
+    def __init__(self, copy: Any) -> None:
+        self._copy = copy
+
+    def __enter__(self) -> Any:
+        self._copy.__enter__()
+        raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Stopped(psycopg.RawCursor[Any]):
+    """A cursor whose every COPY is stopped as it begins."""
+
+    def copy(self, *args: Any, **options: Any) -> Any:
+        return BegunCopy(super().copy(*args, **options))
+
+
+@pytest.mark.timeout(60)
+def test_stopped_as_a_copy_begins(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop between the start of a COPY and its first row ends the promotion at once; the next one is made."""
+    before = shop.read()
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg, "RawCursor", Stopped)
+        with pytest.raises(KeyboardInterrupt):
+            shop.promote()
+    assert shop.read() == before
+    assert shop.promote() is False
+    assert shop.read() != before
+
+
 def last_commit() -> Any:
     """Tell of each statement whether it is the commit of a promotion or a rollback."""
     noted = False

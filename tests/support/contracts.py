@@ -16,8 +16,8 @@ from batchkit.testing import store_contract, target_contract
 CONTRACT = sorted((Path(__file__).parents[1] / "contract").glob("*.py"))
 """Each file by its name: a folder's own would be those named test_ alone, without what takes too long for every run."""
 
-HOURS = 2
-"""What one test may take: broken off at every call, a promotion to a server is made a few thousand times."""
+LONGEST = 1800
+"""Seconds for one test: broken off at every call, a promotion to a server is made a few thousand times."""
 
 
 class Counting:
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
     store_contract.CrashContract.crashes = target_contract.CrashContract.crashes = sys.maxsize
     store_contract.VolumeContract.volume = 100_000
     counting = Counting()
-    options = ["-q", "-n", "0", "--no-header", "--timeout", str(HOURS * 3600)]
+    options = ["-q", "-n", "0", "--no-header", "--timeout", str(LONGEST)]
     code = pytest.main([*options, *map(str, CONTRACT), *arguments], plugins=[counting])
     for kind in counting.parts:
         print("", *counting.table(kind), sep="\n")
