@@ -49,6 +49,18 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres16(session: nox.Session) -> None:
+    """Does all that concerns a server hold on PostgreSQL 16, too? The tests alone ask an 18."""
+    install(session, "tests")
+    older = {
+        "BATCHKIT_TEST_POSTGRES_VERSION": "16",
+        "HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "ci"),
+    }
+    wanted = "(postgres or columns or overlay) and not docs"
+    session.run("pytest", *workers(session), "-k", wanted, *session.posargs, env=older)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Does the whole job run, from raw rows to a promoted catalog? On a local stand-in for the API."""
     session.install("-e", ".[rich]")
