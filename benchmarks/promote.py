@@ -183,6 +183,16 @@ def note(version: int) -> Note:
     return Note(run="bench", receipt=digest, content=digest, fields=FIELDS)
 
 
+def kept(address: str) -> int:
+    """Give the bytes of all that is kept beside the catalog, indexes included, so that it can be undone."""
+    with psycopg.connect(address) as db:
+        [size] = db.execute(
+            "SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = 'batchkit_catalog'::regnamespace"
+        ).fetchone() or (0,)
+    return int(size)
+
+
 class Timed(psycopg.Connection[Any]):
     """Notes how long the last transaction took, from its BEGIN to the end of its COMMIT."""
 
@@ -224,9 +234,11 @@ def compare(address: str, name: str, count: int, *, alone: bool) -> None:
                 psycopg.connect = connect
 
         measured(address, f"{name}: {step}, {how}", timed, count=count, alone=alone)
-        print(
-            json.dumps({"step": f"{name}: {step}, {how}", "last_transaction_ms": round(Timed.last * 1000, 1)})
-        )
+        facts = {
+            "last_transaction_ms": round(Timed.last * 1000, 1),
+            "kept_bytes_a_row": kept(address) // count,
+        }
+        print(json.dumps({"step": f"{name}: {step}, {how}", **facts}))
 
 
 def main() -> None:
