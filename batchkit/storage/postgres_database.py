@@ -116,6 +116,7 @@ class Database:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle: list[psycopg.Connection[Any]] = []
+        self._writers: dict[psycopg.Connection[Any], int] = {}
         try:
             from psycopg import ProgrammingError, conninfo
         except ImportError as error:
@@ -151,7 +152,10 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """Run a block as one transaction: committed to disk at its end, or undone by any error."""
         with self._wrapped():
+            thread = threading.get_ident()
+            self._end_left(thread)
             connection, begun = self._begin(self._write)
+            self._writers[connection] = thread
             try:
                 transaction = Transaction(connection, begun)
                 yield transaction
@@ -186,6 +190,16 @@ class Database:
         # `attach` and its like open a store that their caller never sees.
         with suppress(Exception):
             self.close()
+
+    def _end_left(self, thread: int) -> None:
+        """End what this thread was writing when Ctrl-C came while Python itself entered or left the block.
+
+        Then no code of the block runs until its frame is let go of. What is written next, to give back a lease, say,
+        would wait for the locks of what was written last. No block writes within another one.
+        """
+        for connection, writer in list(self._writers.items()):
+            if writer == thread and self.is_open:
+                self._close(connection)
 
     def _begin(self, statement: bytes) -> tuple[psycopg.Connection[Any], str]:
         """Begin a transaction; on a connection that was idle, this also finds out whether it still lives."""
@@ -237,8 +251,13 @@ class Database:
     def _give_back(self, connection: psycopg.Connection[Any]) -> None:
         with self._lock:
             if self._open and not connection.closed and len(self._idle) < _KEPT:
+                self._writers.pop(connection, None)  # before another thread may take it
                 self._idle.append(connection)
                 return
+        self._close(connection)
+
+    def _close(self, connection: psycopg.Connection[Any]) -> None:
+        self._writers.pop(connection, None)
         connection.close()
 
     def _undo(self, connection: psycopg.Connection[Any]) -> None:
@@ -246,13 +265,14 @@ class Database:
 
         try:
             if connection.info.transaction_status is TransactionStatus.ACTIVE:
-                connection.close()  # a COPY was broken off: whoever asks for anything else waits for its end
+                # A COPY was broken off: whoever asks for anything else waits for its end.
+                self._close(connection)
                 return
             connection.execute(b"ROLLBACK")
         except Exception:
-            connection.close()  # the server undoes what it never learns the end of
+            self._close(connection)  # the server undoes what it never learns the end of
         except BaseException:
-            connection.close()
+            self._close(connection)
             raise
         else:
             self._give_back(connection)
@@ -263,7 +283,7 @@ class Database:
         try:
             done = connection.execute(b"COMMIT").statusmessage
         except psycopg.OperationalError as error:
-            connection.close()
+            self._close(connection)
             if not is_cut(error):
                 raise
             self._resolve(transaction, error)

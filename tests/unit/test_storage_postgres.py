@@ -27,6 +27,7 @@ from batchkit.storage.postgres import PostgresStore
 from batchkit.storage.postgres_database import Transaction
 from batchkit.storage.postgres_errors import MEANINGS, as_ours
 from batchkit.storage.postgres_schema import VERSION, lock_number
+from batchkit.testing.faults import Killed, die_in_process, midway
 from batchkit.testing.store_contract.base import (
     OTHER_PLACE,
     Opened,
@@ -202,6 +203,24 @@ def test_ctrl_c_just_before_a_commit_leaves_no_transaction(
     admin(store._db._info, "SET lock_timeout = '2s'; UPDATE batchkit.run SET seq = seq")
     assert store.freeze(opened.lease, [record(0)]) == 1
     assert kept.type is KeyboardInterrupt
+
+
+@pytest.mark.timeout(20, func_only=True)
+def test_ctrl_c_at_the_edges_of_a_block_keeps_nobody_waiting(store: PostgresStore) -> None:
+    """Ctrl-C where Python itself enters or leaves the block of a write: the thread's next write waits for no lock of it."""
+    opened = a_run(store)
+    page = [record(0)]
+    store.freeze(opened.lease, page)
+    with midway("contextlib") as moments:
+        store.freeze(opened.lease, page)
+    kept = []
+    for at in range(1, moments.count + 1):
+        with pytest.raises(Killed) as pressed, midway("contextlib", at, die_in_process):
+            store.freeze(opened.lease, page)
+        kept.append(pressed)  # and with it what the write had at hand
+        assert store.freeze(opened.lease, page) == 1
+    assert moments.count > 10
+    assert not store._db._writers
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
