@@ -36,10 +36,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 def _findings(found: Checkup) -> Iterator[str]:
     condition, lock = found.condition, found.lock
-    versions = (
-        "" if condition.version is None else f" (tables {condition.version}, this code {condition.newest})"
-    )
-    yield f"{condition.store}{versions}"
+    yield f"{condition.store} (tables {condition.version}, this code {condition.newest})"
     if condition.damage is None:
         yield "damage  not looked for; that is for the server's own tools"
     elif condition.damage:

@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from batchkit.clock import SystemClock
-from batchkit.storage import Store, schema
+from batchkit.storage import Store, postgres_schema, schema
 from batchkit.storage.guard import compare
 from batchkit.storage.opening import open_store, shown
 from batchkit.storage.pages import PageCache
@@ -31,14 +31,14 @@ class Condition:
 
     Attributes:
         store: Its path or address, without a password.
-        version: The version of its tables; None where the server was asked, which refuses any but the newest.
+        version: The version of its tables.
         newest: The version that this code reads and writes.
         damage: What SQLite's ``integrity_check`` found; None on a server, which has tools of its own.
         held: Why it looks like a copy that must not send before a person has confirmed it; empty where it does not.
     """
 
     store: str
-    version: int | None
+    version: int
     newest: int
     damage: tuple[str, ...] | None
     held: str
@@ -55,9 +55,9 @@ def look(where: str) -> tuple[Condition, Store]:
     if "://" in where:
         store = open_store(where)
         held = store.held() if isinstance(store, PostgresStore) else ""
-        return Condition(
-            store=shown(where), version=None, newest=schema.VERSION, damage=None, held=held
-        ), store
+        # Opened, so its tables are those of this code.
+        newest = postgres_schema.VERSION
+        return Condition(store=shown(where), version=newest, newest=newest, damage=None, held=held), store
     store = _ReadStore(where)
     return store.condition(where), store
 

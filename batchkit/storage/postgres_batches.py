@@ -13,7 +13,7 @@ from batchkit.storage.pages import pack, ranges, unpack
 from batchkit.storage.postgres_base import NOW, PostgresBase
 from batchkit.storage.postgres_database import Transaction
 from batchkit.storage.postgres_schema import IDENTITY
-from batchkit.storage.records import after_move, as_batch, check_open, check_rows, moved_values
+from batchkit.storage.records import after_move, as_batch, check_open, check_rows, moved_values, remote_taken
 from batchkit.storage.schema import state_code
 
 _NOTHING = BatchFacts()
@@ -217,9 +217,7 @@ class PostgresBatches(PostgresBase):
                 "SELECT id FROM batch WHERE remote_id = %s AND id <> %s", (batch.remote_id, batch.id)
             )
             if other is not None:
-                raise StoreError(
-                    f"the remote batch {batch.remote_id} belongs to batch {other[0]} already; nothing was changed"
-                )
+                raise remote_taken(batch.remote_id, other[0])
         transaction.change(
             "UPDATE batch SET state = %s, claim = %s, remote_id = %s, sent_at = %s, expires_at = %s, reserved = %s, "
             "held_from = %s, need = %s, notes = %s, spent = %s WHERE id = %s",

@@ -11,7 +11,7 @@ from typing import Final
 
 from batchkit.errors import StoreError, StoreHeld
 from batchkit.storage.postgres_database import Database, Transaction
-from batchkit.storage.postgres_errors import MIGRATE
+from batchkit.storage.postgres_errors import MIGRATE, RIGHTS
 
 IDENTITY: Final = """
     (SELECT system_identifier::text FROM pg_control_system()),
@@ -153,6 +153,13 @@ VERSION: Final = len(MIGRATIONS)
 """The version of the tables this code reads and writes."""
 
 
+_HIDDEN: Final = (
+    "SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %s"
+    " AND c.relname = 'store' AND NOT has_schema_privilege(n.oid, 'USAGE')"
+)
+"""SQL: finds a store that the user cannot see, which is not to be taken for none."""
+
+
 def migrate(database: Database) -> tuple[int, int]:
     """Make the tables, or bring them up to date; give the version before and after.
 
@@ -189,12 +196,17 @@ def check_tables(database: Database) -> None:
     """Make sure that the schema holds the tables of this code.
 
     Raises:
-        StoreError: it holds none, or those of an older version.
+        StoreError: it holds none, or those of an older version, or the user may not use it.
         StoreHeld: they are of newer code.
     """
     with database.read() as transaction:
         (held,) = transaction.all("SELECT to_regclass('store') IS NOT NULL")[0]
         version = transaction.all("SELECT version FROM store")[0][0] if held else 0
+        if not held and transaction.all(_HIDDEN, (database.schema,)):
+            raise StoreError(
+                f"{database.name}: this user may not use the schema {database.schema}, in which there is a store: "
+                f"it lacks rights, {RIGHTS}"
+            )
     if version > VERSION:
         raise _newer(database, version)
     if version < VERSION:

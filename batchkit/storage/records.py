@@ -225,3 +225,11 @@ def batch_values(batch: Batch) -> tuple[object, ...]:
         need,
         notes,
     )
+
+
+def remote_taken(remote: RemoteId, batch: int) -> StoreError:
+    """Give the error for a remote batch that another batch of the store has already."""
+    return StoreError(
+        f"the remote batch {remote} belongs to batch {batch} already; nothing was changed. The API gives each id once; "
+        "a simulator that starts anew gives the same ones again: take another store for each"
+    )

@@ -20,7 +20,7 @@ from batchkit.model import (
 )
 from batchkit.states import UNRESOLVED, BatchState, RowState
 from batchkit.storage.pages import pack, ranges, unpack
-from batchkit.storage.records import after_move, as_batch, check_open, check_rows, moved_values
+from batchkit.storage.records import after_move, as_batch, check_open, check_rows, moved_values, remote_taken
 from batchkit.storage.schema import state_code
 from batchkit.storage.sqlite_base import SQLiteBase, numbered
 
@@ -227,9 +227,7 @@ class SQLiteBatches(SQLiteBase):
                 "SELECT id FROM batch WHERE remote_id = ? AND id <> ?", (batch.remote_id, batch.id)
             ).fetchone()
             if other is not None:
-                raise StoreError(
-                    f"the remote batch {batch.remote_id} belongs to batch {other[0]} already; nothing was changed"
-                )
+                raise remote_taken(batch.remote_id, other[0])
         connection.execute(
             "UPDATE batch SET state = ?, claim = ?, remote_id = ?, sent_at = ?, expires_at = ?, reserved = ?, held_from = ?, "
             "need = ?, notes = ?, spent = ? WHERE id = ?",

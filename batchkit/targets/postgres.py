@@ -137,7 +137,13 @@ class PostgresTarget:
                     overlay=self.strategy == "overlay",
                 )
         except TargetError as error:
-            return [Problem(column="", what=str(error), fix="Correct the target's arguments or the catalog.")]
+            return [
+                Problem(
+                    column="",
+                    what=str(error).removesuffix("."),
+                    fix="Correct the target's arguments or the catalog.",
+                )
+            ]
 
     def plan(self, fields: Sequence[str], rows: int) -> Plan:
         """Give the statements a promotion of ``rows`` rows will run, and what they lock. Changes nothing."""

@@ -13,7 +13,7 @@ from batchkit.targets.postgres_own import Own
 from batchkit.targets.postgres_session import Connection, driver, scalar
 from batchkit.targets.postgres_staging import form
 from batchkit.targets.postgres_table import INTEGERS, KEYS, Table, TableColumn, quoted, read_table
-from batchkit.targets.sqltext import Sql, joined, sql
+from batchkit.targets.sqltext import Sql, identifier, joined, sql
 
 _NUMBERS: Final = INTEGERS | {"float4", "float8", "numeric"}
 _TEXTUAL: Final = frozenset({"text", "varchar", "bpchar", "citext"})
@@ -147,7 +147,9 @@ def _lacking(
                 column="", what="this role may not make temporary tables", fix="GRANT TEMP ON DATABASE … TO …"
             )
         )
-    if not own.ready(db, columns) and not _may(
+    if own.ready(db, columns):
+        found += _barred(db, own, overlay=overlay)
+    elif not _may(
         db,
         "CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN has_database_privilege(current_database(), 'CREATE')"
         " ELSE has_schema_privilege($1, 'CREATE') END",
@@ -161,6 +163,43 @@ def _lacking(
             )
         )
     return found
+
+
+_BARRED: Final = (
+    "SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = $1 AND c.relname = ANY ($2) AND EXISTS"
+    " (SELECT FROM unnest($3::text[]) AS p WHERE NOT has_table_privilege(c.oid, p)) ORDER BY c.relname"
+)
+
+
+def _barred(db: Connection, own: Own, *, overlay: bool) -> Iterator[Problem]:
+    """Give the privileges on batchkit's own tables that this role lacks."""
+    schema = identifier(own.schema)
+    if not _may(db, "has_schema_privilege($1, 'USAGE')", own.schema):
+        yield Problem(
+            column="",
+            what=f"this role may not use the schema {own.schema!r}, where batchkit's own tables are",
+            fix=f"GRANT USAGE ON SCHEMA {schema} TO …",
+        )
+    wanted = ["SELECT", "INSERT", "UPDATE", *(["DELETE"] if overlay else [])]
+    names = ["promotion", "catalog", "load", own.image_name]
+    if lacking := [name for (name,) in db.execute(_BARRED, (own.schema, names, wanted))]:
+        yield Problem(
+            column="",
+            what=f"this role may not write batchkit's own tables ({', '.join(lacking)})",
+            fix=f"GRANT {', '.join(wanted)} ON ALL TABLES IN SCHEMA {schema} TO …",
+        )
+    if not _may(
+        db,
+        "EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1"
+        " AND c.relname = 'promotion_id' AND has_sequence_privilege(c.oid, 'USAGE'))",
+        own.schema,
+    ):
+        yield Problem(
+            column="",
+            what="this role may not take numbers for promotions",
+            fix=f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO …",
+        )
 
 
 def _may(db: Connection, question: str, *values: str) -> bool:

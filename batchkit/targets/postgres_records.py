@@ -13,6 +13,7 @@ from batchkit.targets import Note
 from batchkit.targets.postgres_own import Own
 from batchkit.targets.postgres_session import NOW, Connection
 from batchkit.targets.sqltext import Sql, identifier, joined, sql
+from batchkit.targets.stack import check_known
 
 
 @attrs.frozen(kw_only=True)
@@ -70,14 +71,12 @@ def records(db: Connection, own: Own) -> list[Record]:
     if not own.there(db):
         return []
     found = db.execute(
-        sql(
-            "SELECT {names} FROM {promotion} WHERE tbl = $1 ORDER BY id",
-            names=_NAMES,
-            promotion=own.promotion,
-        ),
+        sql("SELECT * FROM {promotion} WHERE tbl = $1 ORDER BY id", promotion=own.promotion),
         (own.table.name,),
     )
-    return [_record(row) for row in found]
+    names = [column.name for column in found.description]
+    check_known(names, [field.name for field in attrs.fields(Record)])
+    return [Record(**dict(zip(names, row, strict=True))) for row in found]
 
 
 def _record(row: Sequence[Any]) -> Record:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 from batchkit.errors import TargetError, UsageError
+from batchkit.login import refusal
 from batchkit.targets.sqltext import Sql, sql
 
 Connection: TypeAlias = Any
@@ -22,6 +23,7 @@ _WORDS: Final = {
     "53100": "the server's disk is full: a promotion keeps what it replaces and needs room for it",
     "25006": "the server takes no writes: it is a standby, or the role or the database is read-only",
     "42501": "the role may not do this; docs/how-to/promote-to-postgres.md lists the privileges",
+    "3D000": "there is no such database",
     "42P01": "a table of batchkit's is missing there. Run target.install(), or have target.ddl() run",
 }
 
@@ -29,7 +31,7 @@ _CLASSES: Final = {
     "08": "the connection failed",
     "22": "a value does not fit its column's type; target.check() names the column where it can",
     "23": "a constraint of the catalog refused the values; target.check() names the column where it can",
-    "28": "the server refused the role or its password",
+    "28": "the server refused the role or its password; where the address names none: PGUSER, PGPASSWORD, ~/.pgpass",
     "53": "the server has no room or no connection left",
     "57": "the server ended the session",
     "P0": "a trigger or a function of the catalog refused the values",
@@ -147,7 +149,7 @@ class Catalog:
             ) from error
 
     def _translated(self, error: Any, name: str) -> TargetError:
-        code = error.sqlstate or ""
+        code = error.sqlstate or refusal(str(error))
         words = _WORDS.get(code) or _CLASSES.get(code[:2])
         if words is None:
             words = "the database failed" if code else "the server cannot be reached or does not answer"

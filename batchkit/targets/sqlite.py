@@ -114,7 +114,13 @@ class SQLiteTarget:
                     missing=self.missing,
                 )
         except TargetError as error:
-            return [Problem(column="", what=str(error), fix="Correct the target's arguments or the catalog.")]
+            return [
+                Problem(
+                    column="",
+                    what=str(error).removesuffix("."),
+                    fix="Correct the target's arguments or the catalog.",
+                )
+            ]
 
     def plan(self, fields: Sequence[str], rows: int) -> Plan:
         """Give the statements a promotion of ``rows`` rows will run, and what they lock. Changes nothing."""

@@ -10,6 +10,7 @@ from batchkit.targets import Note
 from batchkit.targets.sqlite_session import installed
 from batchkit.targets.sqlite_statements import SHARED_KEY
 from batchkit.targets.sqltext import Sql, identifier, joined, sql
+from batchkit.targets.stack import check_known
 
 NOW = Sql("(julianday('now') - 2440587.5) * 86400.0")
 
@@ -66,6 +67,7 @@ def records(db: sqlite3.Connection, table: str) -> list[Record]:
     # Every column that is there: tables of an earlier version lack the last ones until the next promotion.
     found = db.execute("SELECT * FROM main.batchkit_promotion WHERE tbl = ? ORDER BY id", (table,))
     names = [entry[0] for entry in found.description]
+    check_known(names, [field.name for field in attrs.fields(Record)])
     return [Record(**dict(zip(names, row, strict=True))) for row in found]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import attrs
@@ -35,6 +35,23 @@ class Undone:
     restored: int
     deleted: int
     conflicts: tuple[str, ...]
+
+
+def check_known(columns: Iterable[str], fields: Iterable[str]) -> None:
+    """Refuse records that newer code widened: what it added may change what promoting and undoing have to do.
+
+    Args:
+        columns: those of the catalog's table of promotions.
+        fields: those that this code knows.
+
+    Raises:
+        TargetError: there are more.
+    """
+    if unknown := sorted({*columns} - {*fields}):
+        raise TargetError(
+            f"batchkit's table of promotions in this catalog was written by newer code ({', '.join(unknown)} is not known "
+            "to this one). Nothing was changed. Upgrade: pip install -U message-batchkit"
+        )
 
 
 def find(known: Sequence[R], number: int, table: str) -> R:

@@ -26,6 +26,7 @@ from batchkit.demo.task import Attributes, second_spec
 from batchkit.evalset import EvalRow
 from batchkit.ids import Digest
 from batchkit.model import DocKind, NewRun
+from batchkit.storage import postgres_schema
 from batchkit.storage.postgres import PostgresStore
 from batchkit.storage.schema import VERSION
 from batchkit.storage.sqlite import SQLiteStore
@@ -618,6 +619,7 @@ def test_doctor_looks_at_a_store_on_a_server(postgres: str, run: Run) -> None:
         store.open_run(NewRun(name="nightly", spec=Digest("0" * 64)))
     code, text = run("doctor", url(postgres))
     assert code == 0
+    assert f"(tables {postgres_schema.VERSION}, this code {postgres_schema.VERSION})" in text
     assert "damage  not looked for" in text
     assert "runs    1 open, 0 closed\n        nightly: freezing" in text
     with psycopg.connect(postgres) as connection:

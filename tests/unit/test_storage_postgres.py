@@ -230,6 +230,17 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"user": "nobody_here"}, "refused this user"), ({"dbname": "none_here"}, "make it first")],
+)
+def test_a_login_that_is_refused(postgres: str, wrong: dict[str, str], told: str) -> None:
+    """A role or a database that is not there is named as that, not as a server to be asked again."""
+    with pytest.raises(StoreError, match=told) as caught:
+        PostgresStore(conninfo.make_conninfo(postgres, **wrong))
+    assert "try again" not in str(caught.value)
+
+
 @pytest.mark.parametrize("address", ["postgresql://ada:hush@/x?nope=1", "host=a pass word=hush"])
 def test_an_address_that_is_none(address: str) -> None:
     """What is no address is refused without showing it."""
@@ -331,6 +342,8 @@ def test_the_rights_of_the_how_to_suffice(postgres: str) -> None:
     try:
         admin(postgres, before)
         PostgresStore(conninfo.make_conninfo(postgres, user=owner), migrate=True).close()
+        with pytest.raises(StoreError, match=r"lacks rights, docs/how-to/postgres\.md"):
+            PostgresStore(conninfo.make_conninfo(postgres, user=role))
         admin(postgres, after)
         with closing(PostgresStore(conninfo.make_conninfo(postgres, user=role))) as store:
             opened = an_open_run(store, 3)

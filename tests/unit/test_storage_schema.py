@@ -64,6 +64,16 @@ def test_every_member_has_one_number(members: tuple[Enum, ...], all_of: Iterable
     assert sorted(members, key=str) == sorted(all_of, key=str)
 
 
+def test_numbers_keep_their_meaning() -> None:
+    """The numbers that version 0.1.0 wrote stand for the same states, events and reasons; others come after them."""
+    first = (schema.ROW_STATES[:7], schema.ROW_EVENTS[:23], schema.REASONS[:35])
+    text = "\n".join(" ".join("" if one is None else one.value for one in codes) for codes in first)
+    assert (
+        hashlib.sha256(text.encode()).hexdigest()
+        == "7194080221bed67af433d627050a8e27cd5edfd708374f63e57ac514df6a7ae9"
+    )
+
+
 def test_every_code_fits_a_mask() -> None:
     """States and reasons can be filtered by the bits of a 64-bit integer."""
     assert max(map(len, (schema.ROW_STATES, schema.REASONS))) < 63

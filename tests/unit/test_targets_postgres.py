@@ -602,19 +602,44 @@ def test_least_privileges(db: Db) -> None:
     with pytest.raises(TargetError, match="may not"):
         mine.promote(note(), rows(a="new"))
     try:
+        db.run(f"GRANT SELECT, UPDATE (x) ON t TO {name}")
+        assert [problem.fix for problem in mine.check([TEXT])] == [
+            'GRANT USAGE ON SCHEMA "batchkit_catalog" TO …',
+            'GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA "batchkit_catalog" TO …',
+            'GRANT USAGE ON ALL SEQUENCES IN SCHEMA "batchkit_catalog" TO …',
+        ]
         db.run(
-            f"GRANT SELECT, UPDATE (x) ON t TO {name}",
             f"GRANT USAGE ON SCHEMA batchkit_catalog TO {name}",
             f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA batchkit_catalog TO {name}",
             f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA batchkit_catalog TO {name}",
         )
         assert not mine.check([TEXT])
+        overlay = PostgresTarget(mine.where, "t", "k", columns={"x": "x"}, strategy="overlay")
+        assert any("DELETE ON ALL TABLES" in problem.fix for problem in overlay.check([TEXT]))
         assert mine.promote(note(), rows(a="new")).written == 1
         assert mine.rollback().restored == 1
         unmapped = attrs_without_map(mine).check([OutputField(name="y", kinds=frozenset({"string"}))])
         assert any("batchkit's own tables" in str(problem) for problem in unmapped)
     finally:
         db.run(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+def test_a_catalog_of_newer_code_is_left_alone(db: Db) -> None:
+    """Where newer code widened the table of promotions, nothing is promoted or undone, and the upgrade is named."""
+    db.run("CREATE TABLE t (k text PRIMARY KEY, x text)", "INSERT INTO t VALUES ('a', 'old')")
+    db.target().promote(note("one"), rows(a="one"))
+    db.run("ALTER TABLE batchkit_catalog.promotion ADD COLUMN later text")
+    with pytest.raises(TargetError, match=r"newer code \(later .*Upgrade: pip"):
+        db.target().rollback()
+    with pytest.raises(TargetError, match="newer code"):
+        db.target().promote(note("two"), rows(a="two"))
+    assert db.run("SELECT x FROM t") == [("one",)]
+
+
+def test_a_login_that_is_refused(db: Db) -> None:
+    """A role that is not let in is named as that, with where its name and password come from."""
+    with pytest.raises(TargetError, match=r"refused the role.*PGUSER"):
+        PostgresTarget(f"{db.address} user=nobody_here", "t", "k").promotions()
 
 
 def attrs_without_map(target: PostgresTarget) -> PostgresTarget:
@@ -649,6 +674,7 @@ def test_server_that_is_not_there() -> None:
     assert target.name == "postgresql://127.0.0.1:1/shop#t"
     (problem,) = target.check([TEXT])
     assert "cannot be reached" in problem.what
+    assert ".." not in str(problem)
     with pytest.raises(TargetError, match="cannot be reached"):
         target.promotions()
 

@@ -317,6 +317,18 @@ def test_tables_of_the_first_version(db: Db) -> None:
     assert db.run("SELECT x FROM t") == [("old",)]
 
 
+def test_a_catalog_of_newer_code_is_left_alone(db: Db) -> None:
+    """Where newer code widened the table of promotions, nothing is promoted or undone, and the upgrade is named."""
+    db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', 'old')")
+    db.target().promote(note("one"), [staged("a", "one", 0)])
+    db.run("ALTER TABLE batchkit_promotion ADD COLUMN later TEXT")
+    with pytest.raises(TargetError, match=r"newer code \(later .*Upgrade: pip"):
+        db.target().rollback()
+    with pytest.raises(TargetError, match="newer code"):
+        db.target().promote(note("two"), [staged("a", "two", 1)])
+    assert db.run("SELECT x FROM t") == [("one",)]
+
+
 def test_the_plan_looks_at_other_promotions(db: Db) -> None:
     """The plan shows how newer answers are found, once promotions stand."""
     db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES ('a', 'old')")

@@ -282,6 +282,14 @@ def test_a_broken_chain_is_found(handed: Handed) -> None:
     assert (code, failed(said)) == (1, ["FAILED  receipt.json names the one before it"])
 
 
+def test_a_receipt_of_a_later_form_is_not_verified(handed: Handed) -> None:
+    """A form that this check does not know is named before anything is said to be right."""
+    handed.write_receipt({**handed.receipt(), "format": "batchkit-receipt-2"})
+    code, said = handed.verify()
+    assert (code, "ok      receipt.json" in said) == (1, False)
+    assert "newer form; run the verify.py beside" in said
+
+
 class TestResults:
     def test_are_downloaded_and_hashed_again(self, handed: Handed) -> None:
         """With a key the provider's result files are fetched again and have the digests of the receipt."""

@@ -102,7 +102,8 @@ class KeyValueBase(ABC):
             transaction.put({_FORMAT: _VERSION})
         elif held not in (None, _VERSION):
             raise StoreError(
-                f"this store is of format {held!r}, this code knows {_VERSION!r} only; nothing was changed"
+                f"this store is of format {held!r}, this code knows {_VERSION!r} only; nothing was changed. "
+                "Upgrade: pip install -U message-batchkit"
             )
         self._known = held is not None  # what was written just now may still be undone
 

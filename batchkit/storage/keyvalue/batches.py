@@ -13,7 +13,15 @@ from batchkit.storage.keyvalue.documents import KeyValueDocuments
 from batchkit.storage.keyvalue.entries import Entries, key
 from batchkit.storage.keyvalue.packed import PackedRows
 from batchkit.storage.pages import pack, unpack
-from batchkit.storage.records import after_move, as_batch, batch_values, check_open, check_rows, dump
+from batchkit.storage.records import (
+    after_move,
+    as_batch,
+    batch_values,
+    check_open,
+    check_rows,
+    dump,
+    remote_taken,
+)
 from batchkit.storage.schema import state_code
 
 _NOTHING = BatchFacts()
@@ -99,9 +107,7 @@ class KeyValueBatches(KeyValueDocuments):
             if moved.remote_id is not None and moved.remote_id != held.remote_id:
                 for other in _batches(entries):
                     if other.remote_id == moved.remote_id:
-                        raise StoreError(
-                            f"the remote batch {moved.remote_id} belongs to batch {other.id} already; nothing was changed"
-                        )
+                        raise remote_taken(moved.remote_id, other.id)
             self._keep_batch(entries, moved)
             if free:
                 _free(entries, batch)
