@@ -34,8 +34,8 @@ class SQLiteBase:
 
     def _fence(self, connection: sqlite3.Connection, lease: Lease) -> Run:
         """Renew the lease and number the write; every leased write starts here."""
-        cursor = connection.execute(_FENCE, (self.now(), lease.run, lease.epoch, lease.owner))
-        for found in cursor.fetchall():
+        values = (self.now(), lease.run, lease.epoch, lease.owner)
+        for found in connection.execute(_FENCE, values).fetchall():
             return as_run(found)
         raise LeaseLost(
             f"run {lease.run}: the lease of epoch {lease.epoch} is over, another process moves this run or it was released; "

@@ -64,7 +64,7 @@ class SQLiteBatches(SQLiteBase):
                     ),
                     None if where.ids is None else json.dumps(where.ids),
                 ),
-            )
+            ).fetchall()
             return [as_batch(row) for row in found]
 
     def members(self, batch: BatchId) -> Members:
@@ -104,7 +104,7 @@ class SQLiteBatches(SQLiteBase):
             found = connection.execute(
                 "SELECT id FROM stranger WHERE workspace = ? AND id IN (SELECT value FROM json_each(?))",
                 (workspace, json.dumps(list(ids))),
-            )
+            ).fetchall()
             return frozenset(RemoteId(id_) for (id_,) in found)
 
     def dismiss(self, workspace: str, ids: Sequence[RemoteId]) -> None:

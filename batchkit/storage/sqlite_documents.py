@@ -58,7 +58,7 @@ class SQLiteDocuments(SQLiteBase):
                 "SELECT key, body FROM document WHERE kind = :p1 AND key > :p2 AND key >= :p3 AND (:p4 IS NULL OR key < :p4) "
                 "ORDER BY key LIMIT :p5",
                 numbered(kind.value, after, low, high, -1 if limit is None else limit),
-            )
+            ).fetchall()
             return [(key, bytes(body)) for key, body in found]
 
     @override

@@ -215,7 +215,7 @@ class SQLiteRows(SQLiteBase):
                     found = connection.execute(_ONE_RESULT, numbered(*of_run)).fetchone()
                     common = found[:7]
                     eldest[common] = found[7]
-                for found in connection.execute(_OTHER_RESULTS, numbered(*of_run, *common)):
+                for found in connection.execute(_OTHER_RESULTS, numbered(*of_run, *common)).fetchall():
                     eldest.setdefault(found[:7], found[7])
                     _add(sums, found[:7], found[8:])
                     rest = [n - other for n, other in zip(rest, found[8:], strict=True)]
@@ -238,15 +238,16 @@ class SQLiteRows(SQLiteBase):
             for batch, event, tier, verdict, model, stands, told in [alike]
         ]
 
-    def _page_column(self, connection: sqlite3.Connection, run: RunId, column: str) -> Iterator[tuple[Any]]:
+    def _page_column(self, connection: sqlite3.Connection, run: RunId, column: str) -> list[tuple[Any]]:
         statement = {
             "digest": "SELECT digest FROM source_page WHERE id >= ? AND id < ? ORDER BY id",
-            "keys": "SELECT keys FROM source_page WHERE id >= ? AND id < ? ORDER BY id",
+            "id": "SELECT id FROM source_page WHERE id >= ? AND id < ? ORDER BY id",
         }[column]
-        return connection.execute(statement, (row_id(run, 0), row_id(RunId(run + 1), 0)))
+        return connection.execute(statement, (row_id(run, 0), row_id(RunId(run + 1), 0))).fetchall()
 
     def _keys(self, connection: sqlite3.Connection, run: RunId) -> Iterator[tuple[int, list[str]]]:
-        for n, (keys,) in enumerate(self._page_column(connection, run, "keys")):
+        for n, page in enumerate(self._page_column(connection, run, "id")):
+            (keys,) = connection.execute("SELECT keys FROM source_page WHERE id = ?", page).fetchone()
             yield n * PAGE, parse(keys)
 
     def _original(self, connection: sqlite3.Connection, ids: Sequence[int]) -> RowId:

@@ -46,7 +46,7 @@ class SQLiteRuns(SQLiteBase):
             found = connection.execute(
                 "SELECT * FROM run WHERE (:p1 IS NULL OR name = :p1) AND (:p2 IS NULL OR parent = :p2) ORDER BY id",
                 numbered(name, parent),
-            )
+            ).fetchall()
             return [as_run(row) for row in found]
 
     def acquire(self, run: RunId, owner: str, ttl: float) -> Lease | None:

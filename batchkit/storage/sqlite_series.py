@@ -21,7 +21,7 @@ from batchkit.storage.sqlite_rows import SQLiteRows
 
 _TOUCHED: Final = "SELECT DISTINCT row >> 32 FROM result WHERE id > ? AND id <= ?"
 _STAGED: Final = """
-    SELECT id FROM row_state WHERE id >= ? AND id < ? AND state = ? AND result > ? AND result <= ? ORDER BY id
+    SELECT id FROM row_state WHERE id >= ? AND id < ? AND state = ? AND result > ? AND result <= ? ORDER BY id LIMIT ?
 """
 # A late answer to an old run does not replace what a newer run staged.
 _KEEP: Final = """
@@ -54,7 +54,7 @@ class SQLiteSeries(SQLiteRows):
                 "SELECT coalesce(max(until), 0) FROM series WHERE run = ?", (series,)
             ).fetchone()
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM result").fetchone()
-            touched = {run for (run,) in connection.execute(_TOUCHED, (known, last))}
+            touched = {run for (run,) in connection.execute(_TOUCHED, (known, last)).fetchall()}
             for run in sorted(touched.intersection(runs)):
                 staged = self._staged(connection, RunId(run), known, last)
                 while some := list(islice(staged, _SORTED)):
@@ -69,9 +69,7 @@ class SQLiteSeries(SQLiteRows):
     ) -> Iterator[tuple[int, int, bytes]]:
         """Give what a run staged: hash of the key, row, and hash of spec and content."""
         spec = self._run(connection, run).spec
-        first, end = row_id(run, 0), row_id(RunId(run + 1), 0)
-        found = connection.execute(_STAGED, (first, end, _SUCCEEDED, known, last))
-        places = ((id_, locate(RowId(id_))) for (id_,) in found)
+        places = ((id_, locate(id_)) for id_ in self._staged_rows(connection, run, known, last))
         for page, members in groupby(places, key=lambda member: member[1].page):
             packed = self._packed(connection, page)
             lines = packed.lines()
@@ -79,6 +77,16 @@ class SQLiteSeries(SQLiteRows):
                 line = lines[place.offset]
                 yield key_hash(packed.keys[place.offset]), id_, content_hash(spec, line)
             self._pages.trim()
+
+    def _staged_rows(
+        self, connection: sqlite3.Connection, run: RunId, known: int, last: int
+    ) -> Iterator[RowId]:
+        low, end = row_id(run, 0), row_id(RunId(run + 1), 0)
+        bounds = (end, _SUCCEEDED, known, last, _SORTED)
+        while found := connection.execute(_STAGED, (low, *bounds)).fetchall():
+            for (id_,) in found:
+                yield RowId(id_)
+            low = RowId(found[-1][0] + 1)
 
     def find_staged(
         self, series: RunId, spec: Digest, page: Sequence[SourceRow]

@@ -108,7 +108,8 @@ class Mirror:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # closed by now, where Ctrl-C kept this from being told at once
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
@@ -276,8 +277,8 @@ class Mirror:
         while True:
             found = self._db.execute(
                 statement if page else first, (page[-1].key if page else "", self._calls.page)
-            )
-            page = [self._pending(columns, row) for row in found.fetchall()]
+            ).fetchall()
+            page = [self._pending(columns, row) for row in found]
             if not page:
                 return
             yield page
@@ -377,7 +378,7 @@ class Mirror:
         kept = self._db.execute(
             "SELECT key FROM main.batchkit_before WHERE id BETWEEN ? AND ? AND kept = 1",
             (record.first, record.last),
-        )
+        ).fetchall()
         left = {key for (key,) in kept} | set(self.given_up)
         return RolledBack(
             promotions=(record.id,), restored=record.written - len(left), conflicts=tuple(sorted(left))

@@ -119,7 +119,7 @@ def rehearse(
     conflicts = db.execute(
         "SELECT s.key FROM temp.batchkit_hit AS h JOIN temp.batchkit_staged AS s ON s.n = h.n"
         " WHERE h.kind = 'conflict' ORDER BY s.key"
-    )
+    ).fetchall()
     listed = {"conflict": tuple(row[0] for row in conflicts)}
     if missing != "insert":
         return count(db, selection), {**listed, "absent": _absent(db)}
@@ -181,5 +181,5 @@ def _absent(db: sqlite3.Connection, *, limit: int = -1) -> tuple[str, ...]:
         "SELECT s.key FROM temp.batchkit_staged AS s WHERE s.held = 0"
         " AND NOT EXISTS (SELECT 1 FROM temp.batchkit_hit AS h WHERE h.n = s.n) ORDER BY s.key LIMIT ?",
         (limit,),
-    )
+    ).fetchall()
     return tuple(row[0] for row in found)

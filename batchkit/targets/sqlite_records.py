@@ -65,10 +65,11 @@ def records(db: sqlite3.Connection, table: str) -> list[Record]:
     if not installed(db):
         return []
     # Every column that is there: tables of an earlier version lack the last ones until the next promotion.
-    found = db.execute("SELECT * FROM main.batchkit_promotion WHERE tbl = ? ORDER BY id", (table,))
-    names = [entry[0] for entry in found.description]
+    present = db.execute("SELECT name FROM pragma_table_info('batchkit_promotion') ORDER BY cid").fetchall()
+    names = [name for (name,) in present]
+    rows = db.execute("SELECT * FROM main.batchkit_promotion WHERE tbl = ? ORDER BY id", (table,)).fetchall()
     check_known(names, [field.name for field in attrs.fields(Record)])
-    return [Record(**dict(zip(names, row, strict=True))) for row in found]
+    return [Record(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def standing(db: sqlite3.Connection, table: str, note: Note, mapping: str, selection: str) -> Record | None:
@@ -106,7 +107,7 @@ def keys(db: sqlite3.Connection, record: Record, kind: str) -> list[str]:
     found = db.execute(
         "SELECT key FROM main.batchkit_before WHERE id BETWEEN ? AND ? AND kind IN (?, ?) ORDER BY key",
         (record.first, record.last, kind, "inserted" if kind == "written" else kind),
-    )
+    ).fetchall()
     return [row[0] for row in found]
 
 

@@ -69,7 +69,7 @@ def undo(db: sqlite3.Connection, table: Table, record: Record) -> Undone:
     )
     kept = db.execute(
         "SELECT key FROM main.batchkit_before WHERE id BETWEEN :first AND :last AND kept = 1", span
-    )
+    ).fetchall()
     conflicts = tuple(row[0] for row in kept)
     end(db, record)
     return Undone(restored, deleted, conflicts)

@@ -132,13 +132,14 @@ def installed(db: sqlite3.Connection) -> bool:
     """Tell whether batchkit's tables are in the catalog."""
     found = db.execute(
         "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name IN ('batchkit_promotion', 'batchkit_before')"
-    )
-    return bool(found.fetchone()[0] == 2)
+    ).fetchone()
+    return bool(found[0] == 2)
 
 
 def columns_of(db: sqlite3.Connection, table: str) -> frozenset[str]:
     """Give the columns of one of batchkit's own tables; none where it is not there."""
-    return frozenset(row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,)))
+    found = db.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+    return frozenset(row[0] for row in found)
 
 
 def install(db: sqlite3.Connection, pairs: int) -> None:

@@ -82,11 +82,10 @@ def read_table(db: sqlite3.Connection, name: str) -> Table:
         (name,),
     ).fetchone()
     if found is None:
-        names = [
-            row[0]
-            for row in db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table' ORDER BY name")
-        ]
-        shown = ", ".join(n for n in names if not n.startswith(("sqlite_", "batchkit_"))) or "no table"
+        names = db.execute(
+            "SELECT name FROM main.sqlite_schema WHERE type = 'table' ORDER BY name"
+        ).fetchall()
+        shown = ", ".join(n for (n,) in names if not n.startswith(("sqlite_", "batchkit_"))) or "no table"
         raise TargetError(f"the catalog has no table {name!r}; it has {shown}")
     real, kind, without_rowid, strict = found
     if kind != "table":
@@ -96,7 +95,7 @@ def read_table(db: sqlite3.Connection, name: str) -> Table:
     for column, declared, notnull, default, key, hidden in db.execute(
         'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid',
         (real,),
-    ):
+    ).fetchall():
         columns[_folded(column)] = TableColumn(
             name=column,
             declared=declared,
@@ -142,7 +141,7 @@ def _unique(db: sqlite3.Connection, table: str) -> frozenset[str]:
         "SELECT max(i.name) FROM pragma_index_list(?) AS l, pragma_index_info(l.name) AS i "
         'WHERE l."unique" = 1 AND l.partial = 0 GROUP BY l.name HAVING count(*) = 1 AND max(i.name) IS NOT NULL',
         (table,),
-    )
+    ).fetchall()
     return frozenset(row[0] for row in rows)
 
 
@@ -159,7 +158,7 @@ def _children(db: sqlite3.Connection, table: str, primary: list[str]) -> tuple[R
         'SELECT m.name, f.id, f.seq, f."from", f."to" FROM main.sqlite_schema AS m, pragma_foreign_key_list(m.name) AS f '
         "WHERE m.type = 'table' AND f.\"table\" = ? COLLATE NOCASE ORDER BY m.name, f.id, f.seq",
         (table,),
-    ):
+    ).fetchall():
         pairs.setdefault((child, number), []).append((own, theirs or primary[position]))
     return tuple(Reference(table=child, pairs=tuple(found)) for (child, _), found in sorted(pairs.items()))
 

@@ -35,6 +35,7 @@ from batchkit.states import BatchState, RowEvent, RunState
 from batchkit.storage import schema, sqlite_file
 from batchkit.storage.sqlite import SQLiteStore
 from batchkit.testing.clock import FakeClock
+from batchkit.testing.faults import Killed, die_in_process, midway
 from batchkit.testing.store_contract.base import an_open_run
 
 SPEC = Digest("ab" * 32)
@@ -228,6 +229,39 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         sqlite_file, "_patience", sqlite_file._patience.copy(stop=tenacity.stop_after_delay(0.3))
     )
+
+
+READS: list[Callable[[SQLiteStore, RunId], object]] = [
+    lambda store, run: store.batches(BatchWhere()),
+    lambda store, run: store.digests(run),
+    lambda store, run: store.docs(DocKind.EVENT),
+    lambda store, run: store.ledger(run),
+    lambda store, run: store.locate(run, [RowKey("k0")]),
+    lambda store, run: store.runs(),
+]
+
+
+# Python swallows what is raised where an object is let go of.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", range(len(READS)))
+def test_a_read_that_is_broken_off_keeps_no_state_of_the_file(path: Path, number: int) -> None:
+    """Ctrl-C while rows are read, and its traceback kept as a notebook does: others write, and then this store does."""
+    with closing(SQLiteStore(path)) as store, closing(SQLiteStore(path)) as other:
+        run = an_open_run(store).run.id
+        store.append(DocKind.EVENT, "a", b"one")
+        READS[number](store, run)
+        with midway("batchkit") as moments:
+            READS[number](store, run)
+        kept = []
+        for at in range(1, moments.count + 1):
+            try:
+                with midway("batchkit", at, die_in_process):
+                    READS[number](store, run)
+            except Killed as pressed:
+                kept.append(pressed)
+            other.append(DocKind.EVENT, "b", b"two")
+            store.append(DocKind.EVENT, "c", b"three")
+        assert len(kept) > 0.8 * moments.count
 
 
 @pytest.mark.usefixtures("impatient")

@@ -16,7 +16,10 @@ from batchkit.ids import Digest
 from batchkit.targets import Json, Note, OutputField, StagedRow
 from batchkit.targets.sqlite import SQLiteTarget
 from batchkit.targets.sqlite_session import translated
+from batchkit.testing.faults import Killed, die_in_process, midway
 
+MOMENTS = 100
+"""How many moments of a promotion are tried, of some twelve hundred."""
 TEXT = OutputField(name="x", kinds=frozenset({"string"}), max_length=20)
 
 
@@ -745,3 +748,35 @@ def test_plan_with_inserts(db: Db) -> None:
     db.run("CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT)")
     assert any('INSERT INTO main."t"' in sql for sql in db.target(missing="insert").plan(("x",), 10).sql)
     assert not any('INSERT INTO main."t"' in sql for sql in db.target().plan(("x",), 10).sql)
+
+
+# Python swallows what is raised where a generator is let go of.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("action", ["promote", "rollback"])
+def test_an_interrupted_promotion_locks_nobody_out(db: Db, action: str) -> None:
+    """Ctrl-C at any moment, and its traceback kept as a notebook does: the catalog is free for others at once."""
+    db.run(
+        "CREATE TABLE t (k TEXT PRIMARY KEY, x TEXT UNIQUE)", "INSERT INTO t VALUES ('a', '1'), ('b', '2')"
+    )
+    target = db.target()
+
+    def act() -> None:
+        target.promote(note(), rows(a="3")) if action == "promote" else target.rollback()
+
+    target.promote(note(), rows(a="3"))
+    target.rollback()
+    if action == "rollback":
+        target.promote(note(), rows(a="3"))
+    with midway("batchkit") as moments:
+        act()
+    kept = []
+    for at in moments.spread(MOMENTS):
+        target.rollback() if action == "promote" else target.promote(note(), rows(a="3"))
+        try:
+            with midway("batchkit", at, die_in_process):
+                act()
+        except Killed as pressed:
+            kept.append(pressed)
+        with closing(sqlite3.connect(db.path, timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+    assert len(kept) > 0.8 * MOMENTS

@@ -64,6 +64,7 @@ def midway(
         moments.count += 1
         if moments.count == at:
             sys.setprofile(None)
+            del frame, caller, what  # kept in the traceback, a driver's cursor would stay open
             act()
 
     before = sys.getprofile()
