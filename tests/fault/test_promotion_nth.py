@@ -39,6 +39,7 @@ class Failing(sqlite3.Connection):
             raise sqlite3.OperationalError("disk I/O error")
         result = act()
         if hit:
+            result.close()  # nobody gets it, and a kept traceback would keep it, and with it the lock
             raise sqlite3.OperationalError("disk I/O error")
         return result
 
